@@ -1,0 +1,22 @@
+//! The two clocks of a frame.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+
+/// `CLOCK_MONOTONIC` in ns: the same in every process of the machine (but not in another time namespace), and not
+/// moved when the wall clock is set; see `clock_gettime(2)`.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has CLOCK_MONOTONIC");
+    let ns = now.tv_sec() * 1_000_000_000 + now.tv_nsec();
+    u64::try_from(ns).expect("CLOCK_MONOTONIC begins at 0 when the machine starts")
+}
+
+/// Unix time in ns, negative before 1970.
+pub(crate) fn unix_ns() -> i64 {
+    let ns = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map(|ns| -ns),
+    };
+    ns.expect("a wall clock between 1678 and 2262")
+}

@@ -1,0 +1,612 @@
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::thread::futex;
+
+use crate::clock::{monotonic_ns, unix_ns};
+use crate::layout::{CLOSED, ControlPage, OPEN};
+use crate::segment::memory::Control;
+use crate::segment::{FileId, LOOK, Look, Segment, lock, named};
+use crate::slots::{self, Held, Latest};
+use crate::sync::{AtomicU32, Ordering, fence};
+use crate::{Error, FrameHeader, Name, Shape};
+
+/// Copies that are tried.
+const COPIES: u32 = 8;
+/// Copies that are tried by a receiver that can lease, before it does.
+const COPIES_BEFORE_A_LEASE: u32 = 2;
+/// Leases that are tried: each that fails means that the sender published meanwhile.
+const LEASE_TRIES: u32 = 64;
+/// How often to look at a segment without a control page. Its times are in whole ms anyway.
+const POLL: Duration = Duration::from_millis(1);
+/// How long to watch such a segment for its next whole frame before each copy.
+const PLAIN_WATCH: Duration = Duration::from_micros(100);
+/// What is older than this when a receiver comes to a segment without a control page may be anybody's leftovers.
+const STALE_NS: i64 = 1_000_000_000;
+
+/// What [`Receiver::wait`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// There is a frame newer than the last one taken.
+    Frame,
+    /// There was none in time.
+    Timeout,
+    /// There will be none from this segment. [`Receiver::reopen`] finds the next one.
+    Ended(End),
+}
+
+/// How a segment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its sender said so.
+    Closed,
+    /// Its sender died without a word.
+    Dead,
+    /// The name means another segment now, or none.
+    Replaced,
+    /// Somebody truncated or overwrote it.
+    Broken,
+}
+
+/// How a frame came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Read in place.
+    Leased,
+    /// Copied, and known to be whole.
+    Copied,
+    /// Copied from a segment without a control page: nobody can rule out that it is torn.
+    Plain,
+}
+
+/// What is known of a frame that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The sender's count, from 1; without a control page, this receiver's.
+    pub number: u64,
+    /// Height x width x channels.
+    pub shape: Shape,
+    /// Unix time in ms when the sender began to write it.
+    pub sent_ms: i64,
+    /// Unix time in ms when the receiver had it.
+    pub received_ms: i64,
+    /// From before the first byte was written until the receiver had the frame, in ns. By the monotonic clock; without a
+    /// control page by the wall clock, which has steps of a ms here and may have been set in between.
+    pub delay_ns: i64,
+    /// Frames that were published since the last one taken and never seen here. Unknown, and 0, without a control page.
+    pub skipped: u64,
+    /// How it came over.
+    pub path: Path,
+}
+
+/// One of any number of processes that take frames out of a segment.
+///
+/// It never writes where pixels are, and nothing it does makes a sender wait.
+#[derive(Debug)]
+pub struct Receiver {
+    name: Name,
+    attached: Result<Attached, End>,
+    /// A segment that ended and may still have the name.
+    left: Option<FileId>,
+    seen: Seen,
+    torn: u64,
+}
+
+/// What this receiver has seen, whatever segment it came from.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Whose frames `frame` counts.
+    session: u64,
+    /// The newest frame taken, or refused for its age. Without a control page: how many were taken.
+    frame: u64,
+    /// The time stamp of the newest frame taken, or refused for its age, from a segment without a control page.
+    stamp: Option<i64>,
+    /// A frame was taken, so that what is missed from now on was skipped.
+    any: bool,
+}
+
+impl Seen {
+    /// Marks a frame as taken, and says how many were skipped before it.
+    fn take(&mut self, frame: u64) -> u64 {
+        let skipped = if self.any { frame - self.frame - 1 } else { 0 };
+        self.frame = frame;
+        self.any = true;
+        skipped
+    }
+}
+
+#[derive(Debug)]
+struct Attached {
+    segment: Segment,
+    /// The lease entry that this receiver owns.
+    entry: Option<usize>,
+    look_at: Instant,
+    /// Taking the latest frame failed at this wake word: not again before it changes. Without a control page the word
+    /// is 0, and changes after a pause.
+    failed_at: Option<u32>,
+}
+
+impl Attached {
+    fn new(segment: Segment) -> Self {
+        Self {
+            entry: own_entry(&segment),
+            segment,
+            look_at: Instant::now() + LOOK,
+            failed_at: None,
+        }
+    }
+
+    fn control(&self) -> Option<&ControlPage> {
+        self.segment.control.as_ref().map(Control::page)
+    }
+
+    /// The newest whole frame, if it is newer than `seen`.
+    fn newer(&self, control: &ControlPage, seen: u64) -> Option<Latest> {
+        slots::latest(control, self.segment.slots.geometry().slots)
+            .filter(|latest| latest.frame > seen)
+    }
+
+    /// Holds the newest whole frame, if it is newer than `seen` and this receiver can lease.
+    fn hold(&self, seen: u64) -> Option<(Latest, Hold<'_>)> {
+        let control = self.control()?;
+        let entry = self.entry?;
+        for _ in 0..LEASE_TRIES {
+            let latest = self.newer(control, seen)?;
+            if let Some(held) = slots::lease(control, entry, latest) {
+                let hold = Hold {
+                    attached: self,
+                    control,
+                    entry,
+                    held,
+                };
+                return Some((latest, hold));
+            }
+        }
+        None
+    }
+
+    /// Header and begin time of a slot, which may be torn if it is not held.
+    fn words(&self, control: &ControlPage, slot: usize) -> (FrameHeader, u64) {
+        let begin_ns = control.slot[slot].begin_ns.load(Ordering::Relaxed);
+        (self.segment.slots.header(slot), begin_ns)
+    }
+
+    fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
+        header.shape(self.segment.slots.geometry().room())
+    }
+}
+
+/// Takes a lease entry that nobody owns, if there is one. The lock is given back with the file.
+fn own_entry(segment: &Segment) -> Option<usize> {
+    let control = segment
+        .control
+        .as_ref()
+        .filter(|control| control.writable())?;
+    let entries = 0..segment.slots.geometry().leases();
+    // Twice: a sender takes an entry's lock for a moment to take back a dead receiver's lease.
+    let entry = entries
+        .clone()
+        .chain(entries)
+        .find(|entry| lock::take(segment.file(), lock::LEASES + entry) == Ok(true))?;
+    slots::release(control.page(), entry);
+    Some(entry)
+}
+
+impl Receiver {
+    /// Opens the segment that the name means. Its newest frame counts as new if a sender is alive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is none, [`Error::NotASegment`] if it is something else, [`Error::Denied`] if this user may
+    /// not read it.
+    pub fn open(name: &Name) -> Result<Self, Error> {
+        let mut receiver = Self {
+            name: name.clone(),
+            attached: Err(End::Replaced),
+            left: None,
+            seen: Seen::default(),
+            torn: 0,
+        };
+        receiver.attach(Segment::open(name)?)?;
+        Ok(receiver)
+    }
+
+    /// Opens the segment that the name means by now, after this one ended. `Ok(false)`: there is none yet.
+    ///
+    /// Frame numbers go on if it has the same sender; else they begin anew, and all frames of the new sender until the
+    /// first one taken count as skipped.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open), but for a segment that is not there.
+    pub fn reopen(&mut self) -> Result<bool, Error> {
+        let now = named(&self.name)?;
+        if now.is_none() || now == self.left {
+            return Ok(false);
+        }
+        match Segment::open(&self.name) {
+            Ok(segment) => self.attach(segment).map(|()| true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn attach(&mut self, segment: Segment) -> Result<(), Error> {
+        let attached = Attached::new(segment);
+        let segment = &attached.segment;
+        if segment.session() != self.seen.session {
+            self.seen.session = segment.session();
+            self.seen.frame = 0;
+        }
+        if let Some(control) = attached.control() {
+            if !segment.alive()? && slots::state(control) == OPEN {
+                // What a dead sender left is no news.
+                self.seen.frame = attached
+                    .newer(control, self.seen.frame)
+                    .map_or(self.seen.frame, |latest| latest.frame);
+            }
+        } else {
+            let header = segment.slots.header(0);
+            let age_ns = age_ns(header);
+            if header.frame_valid == 1 && !(0..STALE_NS).contains(&age_ns) {
+                self.seen.stamp = Some(header.timestamp_ms);
+            }
+        }
+        self.attached = Ok(attached);
+        Ok(())
+    }
+
+    /// The segment's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The sender's process, if there is a control page to say so.
+    pub fn sender_pid(&self) -> Option<u32> {
+        let attached = self.attached.as_ref().ok()?;
+        attached.control().map(|_| attached.segment.pid())
+    }
+
+    /// Slots of the segment, if it has a control page.
+    pub fn slots(&self) -> Option<usize> {
+        let attached = self.attached.as_ref().ok()?;
+        attached
+            .control()
+            .map(|_| attached.segment.slots.geometry().slots)
+    }
+
+    /// Whether this receiver owns a lease entry: it does if the segment has a control page, this user may write it, and not
+    /// all of its `slots - 2` entries were taken.
+    pub fn can_lease(&self) -> bool {
+        self.attached
+            .as_ref()
+            .is_ok_and(|attached| attached.entry.is_some())
+    }
+
+    /// Frames that were overwritten while they were copied, seen to be so and thrown away.
+    pub fn torn(&self) -> u64 {
+        self.torn
+    }
+
+    /// Sleeps until there is a frame newer than the last one taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if the system refuses what it never should.
+    pub fn wait(&mut self, timeout: Duration) -> Result<Wait, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let attached = match &mut self.attached {
+                Ok(attached) => attached,
+                Err(end) => return Ok(Wait::Ended(*end)),
+            };
+            let now = Instant::now();
+            let mut end = None;
+            // The look comes first, and then wake word, state, latest in this order: what comes later changes the word, and
+            // the last frame is seen before the end.
+            if now >= attached.look_at {
+                attached.look_at = now + LOOK;
+                end = look(&attached.segment)?;
+            }
+            let wake = attached.control().map_or(0, slots::wake);
+            let (news, stated) = match attached.control() {
+                Some(control) => {
+                    let stated = stated(slots::state(control));
+                    (attached.newer(control, self.seen.frame).is_some(), stated)
+                }
+                None => {
+                    let header = attached.segment.slots.header(0);
+                    (self.seen.is_news(header), None)
+                }
+            };
+            if !attached.segment.intact() {
+                end = Some(End::Broken);
+            } else if news && attached.failed_at != Some(wake) {
+                return Ok(Wait::Frame);
+            }
+            if let Some(end) = end.or(stated) {
+                // A frame that a dead sender left stays where it is: not to be taken for the next one's.
+                if matches!(end, End::Closed | End::Dead) {
+                    self.left = Some(attached.segment.id());
+                }
+                // Let go of the memory, which the next segment may need.
+                self.attached = Err(end);
+                return Ok(Wait::Ended(end));
+            }
+            let left = deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(now));
+            if left.is_zero() {
+                return Ok(Wait::Timeout);
+            }
+            let left = left.min(attached.look_at.saturating_duration_since(now));
+            match attached.control() {
+                Some(control) => sleep_on(&control.wake, wake, left, &self.name)?,
+                None => {
+                    thread::sleep(left.min(POLL));
+                    attached.failed_at = None;
+                }
+            }
+        }
+    }
+
+    /// Takes the latest frame in place. `None`: there is nothing new that is whole, or this receiver
+    /// [cannot lease](Self::can_lease).
+    ///
+    /// While the lease is held, an old program, which looks at one slot only, may see nothing new: keep it short.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits.
+    pub fn lease(&mut self) -> Result<Option<Lease<'_>>, Error> {
+        let Ok(attached) = &mut self.attached else {
+            return Ok(None);
+        };
+        // Before the first look at `latest`, as in `wait`.
+        attached.failed_at = attached.control().map(slots::wake);
+        let attached = &*attached;
+        let Some((latest, hold)) = attached.hold(self.seen.frame) else {
+            return Ok(None);
+        };
+        let (header, begin_ns) = attached.words(hold.control, latest.slot);
+        if !attached.segment.intact() {
+            return Ok(None);
+        }
+        let skipped = self.seen.take(latest.frame);
+        let shape = attached.shape(header)?;
+        let frame = Frame::new(
+            latest.frame,
+            shape,
+            header,
+            Some(begin_ns),
+            skipped,
+            Path::Leased,
+        );
+        Ok(Some(Lease { hold, frame }))
+    }
+
+    /// Copies the pixels of the latest frame over what is in `pixels`. `None`: there is nothing new that is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits.
+    pub fn copy(&mut self, pixels: &mut Vec<u8>) -> Result<Option<Frame>, Error> {
+        let Ok(attached) = &mut self.attached else {
+            return Ok(None);
+        };
+        attached.failed_at = Some(attached.control().map_or(0, slots::wake));
+        let attached = &*attached;
+        let Some(control) = attached.control() else {
+            return copy_plain(attached, &mut self.seen, &mut self.torn, pixels);
+        };
+        let slots = &attached.segment.slots;
+        let mut taken = None;
+        for _ in 0..if attached.entry.is_some() {
+            COPIES_BEFORE_A_LEASE
+        } else {
+            COPIES
+        } {
+            let Some(latest) = attached.newer(control, self.seen.frame) else {
+                return Ok(None);
+            };
+            if !slots::begin_copy(control, latest) {
+                continue;
+            }
+            let (header, begin_ns) = attached.words(control, latest.slot);
+            let shape = attached.shape(header);
+            if let Ok(shape) = shape {
+                slots.copy(latest.slot, shape, pixels);
+            }
+            if slots::end_copy(control, latest) {
+                taken = Some((latest, header, begin_ns, shape));
+                break;
+            }
+            self.torn += 1;
+        }
+        if taken.is_none()
+            && let Some((latest, hold)) = attached.hold(self.seen.frame)
+        {
+            let (header, begin_ns) = attached.words(control, latest.slot);
+            let shape = attached.shape(header);
+            if let Ok(shape) = shape {
+                slots.copy(hold.held.slot(), shape, pixels);
+            }
+            taken = Some((latest, header, begin_ns, shape));
+        }
+        let Some((latest, header, begin_ns, shape)) = taken.filter(|_| attached.segment.intact())
+        else {
+            return Ok(None);
+        };
+        let skipped = self.seen.take(latest.frame);
+        Ok(Some(Frame::new(
+            latest.frame,
+            shape?,
+            header,
+            Some(begin_ns),
+            skipped,
+            Path::Copied,
+        )))
+    }
+}
+
+/// The same from a segment without a control page. Between two looks at the header that are the same, the sender may have
+/// written any number of frames within one ms.
+fn copy_plain(
+    attached: &Attached,
+    seen: &mut Seen,
+    torn: &mut u64,
+    pixels: &mut Vec<u8>,
+) -> Result<Option<Frame>, Error> {
+    let slots = &attached.segment.slots;
+    for _ in 0..COPIES {
+        let end = Instant::now() + PLAIN_WATCH;
+        let mut header = slots.header(0);
+        while !seen.is_news(header) && Instant::now() < end {
+            std::hint::spin_loop();
+            header = slots.header(0);
+        }
+        if !seen.is_news(header) {
+            continue;
+        }
+        let shape = attached.shape(header);
+        if let Ok(shape) = shape {
+            slots.copy(0, shape, pixels);
+        }
+        // The reads of the copy must not move below.
+        fence(Ordering::Acquire);
+        if slots.header(0) != header {
+            *torn += 1;
+            continue;
+        }
+        if !attached.segment.intact() {
+            return Ok(None);
+        }
+        seen.stamp = Some(header.timestamp_ms);
+        let number = seen.frame + 1;
+        seen.take(number);
+        return Ok(Some(Frame::new(
+            number,
+            shape?,
+            header,
+            None,
+            0,
+            Path::Plain,
+        )));
+    }
+    Ok(None)
+}
+
+impl Seen {
+    /// Whether a header without a control page is that of a whole frame that was not taken yet.
+    fn is_news(&self, header: FrameHeader) -> bool {
+        header.frame_valid == 1 && self.stamp != Some(header.timestamp_ms)
+    }
+}
+
+impl Frame {
+    /// A frame that was received just now.
+    fn new(
+        number: u64,
+        shape: Shape,
+        header: FrameHeader,
+        begin_ns: Option<u64>,
+        skipped: u64,
+        path: Path,
+    ) -> Self {
+        let delay_ns = match begin_ns {
+            // May be any number if somebody else wrote it; a difference is then one, too.
+            Some(begin_ns) => monotonic_ns().wrapping_sub(begin_ns).cast_signed(),
+            None => age_ns(header),
+        };
+        Self {
+            number,
+            shape,
+            sent_ms: header.timestamp_ms,
+            received_ms: unix_ns().div_euclid(1_000_000),
+            delay_ns,
+            skipped,
+            path,
+        }
+    }
+}
+
+/// By the wall clock, from the header's time stamp until now.
+fn age_ns(header: FrameHeader) -> i64 {
+    unix_ns().saturating_sub(header.timestamp_ms.saturating_mul(1_000_000))
+}
+
+/// What became of a segment, by a look at its file.
+fn look(segment: &Segment) -> Result<Option<End>, Error> {
+    let look = segment.look()?;
+    if look == Look::Broken {
+        return Ok(Some(End::Broken));
+    }
+    if segment.control.is_some() && !segment.alive()? {
+        return Ok(Some(End::Dead));
+    }
+    // A sender whose name was removed goes on here until it has made the next segment, and then says so.
+    let between = || Ok(segment.control.is_some() && named(segment.name())?.is_none());
+    Ok((look == Look::Nameless && !between()?).then_some(End::Replaced))
+}
+
+/// What became of a segment, by its sender's word.
+fn stated(state: u32) -> Option<End> {
+    match state {
+        OPEN => None,
+        CLOSED => Some(End::Closed),
+        _ => Some(End::Replaced),
+    }
+}
+
+/// Sleeps until the word is not `value` any more, or for that long, or less.
+fn sleep_on(word: &AtomicU32, value: u32, time: Duration, name: &Name) -> Result<(), Error> {
+    let time = futex::Timespec::try_from(time).expect("no more than LOOK");
+    match futex::wait(word, futex::Flags::empty(), value, Some(&time)) {
+        // EFAULT: the page is gone, which the next look at the segment finds.
+        Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT | Errno::FAULT) => Ok(()),
+        Err(errno) => Err(name.failed("futex", errno)),
+    }
+}
+
+/// A slot in this receiver's lease entry, until dropped.
+#[derive(Debug)]
+struct Hold<'a> {
+    attached: &'a Attached,
+    control: &'a ControlPage,
+    entry: usize,
+    held: Held,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        slots::release(self.control, self.entry);
+    }
+}
+
+/// The latest frame, read in place. No sender writes where it is until the lease is dropped.
+#[derive(Debug)]
+pub struct Lease<'a> {
+    hold: Hold<'a>,
+    frame: Frame,
+}
+
+impl Lease<'_> {
+    /// What is known of the frame.
+    pub fn frame(&self) -> Frame {
+        self.frame
+    }
+
+    /// The pixels: height x width x channels, row after row.
+    pub fn pixels(&self) -> &[u8] {
+        self.hold
+            .attached
+            .segment
+            .slots
+            .pixels(&self.hold.held, self.frame.shape)
+    }
+
+    /// Whether what was read is the frame. If not, somebody truncated or overwrote the segment meanwhile, and parts of it
+    /// were read as zeros: ask before using a result.
+    pub fn is_intact(&self) -> bool {
+        self.hold.attached.segment.intact()
+    }
+}

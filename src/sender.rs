@@ -1,0 +1,287 @@
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
+
+use rustix::thread::futex;
+
+use crate::clock::{monotonic_ns, unix_ns};
+use crate::layout::{CLOSED, ControlPage, Geometry, MOVED};
+use crate::segment::{LOOK, Look, Plan, Segment, lock, named};
+use crate::slots::{self, Writer, Writing};
+use crate::sync::Ordering;
+use crate::{Error, Name, Shape};
+
+/// How a [`Sender`] makes its segment.
+#[derive(Clone, Copy, Debug)]
+pub struct SenderOptions {
+    /// Bytes of pixels that each slot has room for at first: height x width x channels of the largest frame expected. A
+    /// larger frame is no error: the sender makes a new segment for it, and receivers follow.
+    pub capacity: usize,
+    /// 1 to 16. With 4, two receivers can lease at a time; with 1 every frame is written where programs that know only the
+    /// 24-byte header look for it.
+    pub slots: usize,
+    /// Permission bits, whatever the umask. Who may only read receives by copying; who may also write can lease.
+    pub mode: u32,
+    /// Take the name over even from a live sender.
+    pub replace: bool,
+}
+
+impl Default for SenderOptions {
+    fn default() -> Self {
+        Self {
+            capacity: 0,
+            slots: 4,
+            mode: 0o600,
+            replace: false,
+        }
+    }
+}
+
+/// A frame that was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Counts from 1 for each sender.
+    pub frame: u64,
+    /// Unix time in ms before the first byte was written.
+    pub sent_ms: i64,
+}
+
+/// The one process that writes a segment. Publishing never waits for anyone.
+///
+/// While it lives, it looks after its segment at each frame: one that was removed or truncated it makes anew, and a
+/// lease that a dead receiver left it takes back. Dropping it tells the receivers and removes the name, if that is
+/// still its own.
+#[derive(Debug)]
+pub struct Sender {
+    segment: Segment,
+    writer: Writer,
+    plan: Plan,
+    /// When to look after the segment next, by the monotonic clock.
+    look_at_ns: u64,
+    /// The name was gone at the last look.
+    nameless: bool,
+    /// Lease entries that were taken at the last look, as a bit mask.
+    leased: u32,
+}
+
+impl Sender {
+    /// Makes the segment, with all its memory reserved.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoom`] if `/dev/shm` has too little memory, [`Error::Live`] or [`Error::PlainLive`] if the name has a sender
+    /// and `replace` is not set, [`Error::Denied`] if the name is another user's, [`Error::NotASegment`] if it is something
+    /// else's, [`Error::Layout`] for slots that cannot be.
+    pub fn create(name: &Name, options: &SenderOptions) -> Result<Self, Error> {
+        let plan = Plan {
+            geometry: geometry(options.slots, options.capacity)?,
+            mode: options.mode,
+            session: new_session(),
+        };
+        let segment = Segment::create(name, plan, options.replace)?;
+        Ok(Self {
+            writer: Writer::new(plan.geometry.slots, 0),
+            segment,
+            plan,
+            look_at_ns: monotonic_ns() + LOOK_NS,
+            nameless: false,
+            leased: 0,
+        })
+    }
+
+    /// Copies a frame into a slot and publishes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `pixels` is not height x width x channels long; else as for [`loan`](Self::loan).
+    pub fn publish(&mut self, shape: Shape, pixels: &[u8]) -> Result<Sent, Error> {
+        if pixels.len() != shape.bytes() {
+            return Err(Error::Length {
+                shape,
+                got: pixels.len(),
+            });
+        }
+        let mut loan = self.loan(shape)?;
+        loan.write(pixels);
+        Ok(loan.publish())
+    }
+
+    /// Lends a slot to be filled in place. The frame's delay counts from here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TakenOver`] when another sender has the name by now: there is nothing left to do but to end. If the
+    /// frame is too large for the segment and the next one cannot be made, why; the segment stays usable for
+    /// smaller frames.
+    pub fn loan(&mut self, shape: Shape) -> Result<Loan<'_>, Error> {
+        let now = monotonic_ns();
+        if now >= self.look_at_ns || !self.segment.intact() {
+            self.look(now)?;
+        }
+        if shape.bytes() > self.plan.geometry.room() {
+            let larger = geometry(self.plan.geometry.slots, shape.bytes())?;
+            self.move_to(Plan {
+                geometry: larger,
+                ..self.plan
+            })?;
+        }
+        let sent_ms = unix_ns().div_euclid(1_000_000);
+        // Step 2 of the protocol comes before step 1 here; it touches nothing but a local.
+        let begin_ns = monotonic_ns();
+        let writing = self.writer.begin(control(&self.segment));
+        self.segment.slots.begin(&writing, shape.header(sent_ms));
+        control(&self.segment).slot[writing.slot()]
+            .begin_ns
+            .store(begin_ns, Ordering::Relaxed);
+        Ok(Loan {
+            sender: self,
+            writing,
+            shape,
+            sent_ms,
+        })
+    }
+
+    /// The segment's name.
+    pub fn name(&self) -> &Name {
+        self.segment.name()
+    }
+
+    /// Bytes that the segment takes in `/dev/shm`.
+    pub fn segment_bytes(&self) -> usize {
+        self.plan.geometry.len()
+    }
+
+    /// Looks after the segment.
+    fn look(&mut self, now: u64) -> Result<(), Error> {
+        self.look_at_ns = now + LOOK_NS;
+        match self.segment.look()? {
+            Look::Broken => return self.move_to(self.plan),
+            Look::Nameless => match named(self.segment.name())? {
+                Some(_) => return Err(self.segment.taken_over()),
+                // A sender without a control page may be between its unlink and its create: look again.
+                None if !self.nameless => self.nameless = true,
+                None => return self.move_to(self.plan),
+            },
+            Look::Sound => self.nameless = false,
+        }
+        self.take_back_leases();
+        Ok(())
+    }
+
+    /// Empties lease entries whose owner died. To take the entry's lock is the only way to know that it stays so
+    /// meanwhile.
+    fn take_back_leases(&mut self) {
+        let leased = slots::entries(control(&self.segment), self.plan.geometry.slots);
+        for entry in slots::bits(leased & self.leased) {
+            if let Ok(true) = lock::take(self.segment.file(), lock::LEASES + entry) {
+                slots::release(control(&self.segment), entry);
+                lock::give(self.segment.file(), lock::LEASES + entry);
+            }
+        }
+        self.leased = leased;
+    }
+
+    /// Goes on in a new segment of the same name. Session and frame numbers go on.
+    fn move_to(&mut self, plan: Plan) -> Result<(), Error> {
+        let next = self.segment.create_next(plan)?;
+        self.end(MOVED);
+        self.writer = Writer::new(plan.geometry.slots, self.writer.frames());
+        self.segment = next;
+        self.plan = plan;
+        self.nameless = false;
+        self.leased = 0;
+        Ok(())
+    }
+
+    fn end(&mut self, state: u32) {
+        self.writer.end(control(&self.segment), state);
+        wake_all(control(&self.segment));
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.end(CLOSED);
+        // What can't be removed is a dead sender's segment to the next one: nothing to report to anybody here.
+        let _ = self.segment.remove();
+    }
+}
+
+/// A slot on loan from a [`Sender`], to be filled. Dropped without [`publish`](Self::publish), nobody sees it.
+#[derive(Debug)]
+pub struct Loan<'a> {
+    sender: &'a mut Sender,
+    writing: Writing,
+    shape: Shape,
+    sent_ms: i64,
+}
+
+impl Loan<'_> {
+    /// The pixels: height x width x channels, row after row, with whatever was there before.
+    pub fn pixels(&mut self) -> &mut [u8] {
+        self.sender
+            .segment
+            .slots
+            .pixels_mut(&mut self.writing, self.shape)
+    }
+
+    fn write(&mut self, pixels: &[u8]) {
+        self.sender
+            .segment
+            .slots
+            .write(&mut self.writing, self.shape, pixels);
+    }
+
+    /// Makes the frame visible.
+    pub fn publish(self) -> Sent {
+        let Sender {
+            segment, writer, ..
+        } = self.sender;
+        segment.slots.finish(&self.writing);
+        let control = control(segment);
+        control.slot[self.writing.slot()]
+            .publish_ns
+            .store(monotonic_ns(), Ordering::Relaxed);
+        let frame = writer.publish(control, self.writing);
+        wake_all(control);
+        Sent {
+            frame,
+            sent_ms: self.sent_ms,
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
+const LOOK_NS: u64 = LOOK.as_nanos() as u64;
+
+fn control(segment: &Segment) -> &ControlPage {
+    segment
+        .control
+        .as_ref()
+        .expect("a sender's segment has a control page")
+        .page()
+}
+
+fn geometry(slots: usize, capacity: usize) -> Result<Geometry, Error> {
+    Geometry::new(slots, capacity).ok_or(Error::Layout { slots, capacity })
+}
+
+/// Wakes all receivers that sleep on the wake word. Step 12's second half.
+fn wake_all(control: &ControlPage) {
+    // Fails with EFAULT when the page is gone (futex(2)); then the receivers find that out by themselves.
+    let _ = futex::wake(
+        &control.wake,
+        futex::Flags::empty(),
+        i32::MAX.unsigned_abs(),
+    );
+}
+
+/// A random number that is not 0.
+fn new_session() -> u64 {
+    // The keys of a RandomState come from the system's random source.
+    let random = || NonZeroU64::new(RandomState::new().hash_one(std::process::id()));
+    std::iter::repeat_with(random)
+        .flatten()
+        .next()
+        .expect("an endless iterator")
+        .get()
+}
