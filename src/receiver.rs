@@ -89,6 +89,7 @@ pub struct Receiver {
     attached: Result<Attached, End>,
     /// A segment that ended and may still have the name.
     left: Option<FileId>,
+    sender_pid: Option<u32>,
     seen: Seen,
     torn: u64,
 }
@@ -194,7 +195,8 @@ fn own_entry(segment: &Segment) -> Option<usize> {
 }
 
 impl Receiver {
-    /// Opens the segment that the name means. Its newest frame counts as new if a sender is alive.
+    /// Opens the segment that the name means. Its newest frame counts as new if its sender is alive; if that is dead, the
+    /// first [`wait`](Self::wait) says so.
     ///
     /// # Errors
     ///
@@ -205,6 +207,7 @@ impl Receiver {
             name: name.clone(),
             attached: Err(End::Replaced),
             left: None,
+            sender_pid: None,
             seen: Seen::default(),
             torn: 0,
         };
@@ -239,17 +242,17 @@ impl Receiver {
             self.seen.session = segment.session();
             self.seen.frame = 0;
         }
+        self.sender_pid = attached.control().map(|_| segment.pid());
         if let Some(control) = attached.control() {
-            if !segment.alive()? && slots::state(control) == OPEN {
-                // What a dead sender left is no news.
-                self.seen.frame = attached
-                    .newer(control, self.seen.frame)
-                    .map_or(self.seen.frame, |latest| latest.frame);
+            if !segment.alive()? {
+                // What is in it is no news, and the next segment may need its memory.
+                self.left = Some(segment.id());
+                self.attached = Err(stated(slots::state(control)).unwrap_or(End::Dead));
+                return Ok(());
             }
         } else {
             let header = segment.slots.header(0);
-            let age_ns = age_ns(header);
-            if header.frame_valid == 1 && !(0..STALE_NS).contains(&age_ns) {
+            if header.frame_valid == 1 && !(0..STALE_NS).contains(&age_ns(header)) {
                 self.seen.stamp = Some(header.timestamp_ms);
             }
         }
@@ -262,10 +265,9 @@ impl Receiver {
         &self.name
     }
 
-    /// The sender's process, if there is a control page to say so.
+    /// The sender's process, if there is or was a control page to say so.
     pub fn sender_pid(&self) -> Option<u32> {
-        let attached = self.attached.as_ref().ok()?;
-        attached.control().map(|_| attached.segment.pid())
+        self.sender_pid
     }
 
     /// Slots of the segment, if it has a control page.
@@ -602,6 +604,12 @@ impl Lease<'_> {
             .segment
             .slots
             .pixels(&self.hold.held, self.frame.shape)
+    }
+
+    /// Copies the pixels over what is in `pixels`.
+    pub fn copy_to(&self, pixels: &mut Vec<u8>) {
+        let slots = &self.hold.attached.segment.slots;
+        slots.copy(self.hold.held.slot(), self.frame.shape, pixels);
     }
 
     /// Whether what was read is the frame. If not, somebody truncated or overwrote the segment meanwhile, and parts of it

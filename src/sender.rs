@@ -113,10 +113,7 @@ impl Sender {
     /// frame is too large for the segment and the next one cannot be made, why; the segment stays usable for
     /// smaller frames.
     pub fn loan(&mut self, shape: Shape) -> Result<Loan<'_>, Error> {
-        let now = monotonic_ns();
-        if now >= self.look_at_ns || !self.segment.intact() {
-            self.look(now)?;
-        }
+        self.tend()?;
         if shape.bytes() > self.plan.geometry.room() {
             let larger = geometry(self.plan.geometry.slots, shape.bytes())?;
             self.move_to(Plan {
@@ -138,6 +135,20 @@ impl Sender {
             shape,
             sent_ms,
         })
+    }
+
+    /// Looks after the segment, if that is due. Every [`loan`](Self::loan) does it; who publishes less than ten times a second
+    /// calls it in between.
+    ///
+    /// # Errors
+    ///
+    /// As for [`loan`](Self::loan).
+    pub fn tend(&mut self) -> Result<(), Error> {
+        let now = monotonic_ns();
+        if now >= self.look_at_ns || !self.segment.intact() {
+            self.look(now)?;
+        }
+        Ok(())
     }
 
     /// The segment's name.

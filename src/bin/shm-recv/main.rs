@@ -1,1 +1,402 @@
-fn main() {}
+//! `shm-recv`: takes the newest frames out of a named shared-memory segment.
+
+#[path = "../cli/mod.rs"]
+mod cli;
+mod follow;
+mod save;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+use shm_frame::{Frame, Name, Path, Receiver, Shape};
+
+use crate::cli::output::Output;
+use crate::cli::spread::{Quantiles, Spread, ms, rate, rounded};
+use crate::cli::stop::Stop;
+use crate::cli::window::{self, Window};
+use crate::follow::{Follow, Step};
+use crate::save::Saver;
+
+/// Takes the newest whole frames out of a named shared-memory segment, and says how old they are.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// The segment's name, as in /dev/shm; a leading slash may be left out
+    #[arg(long, value_name = "NAME", default_value = "/mmaptest_shm")]
+    name: Name,
+    /// Take only frames of this width, in pixels
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(i32).range(1..))]
+    width: Option<i32>,
+    /// Take only frames of this height, in pixels
+    #[arg(long, value_name = "H", value_parser = clap::value_parser!(i32).range(1..))]
+    height: Option<i32>,
+    /// Take only frames of this many channels: 1 gray, 3 BGR, 4 BGRA
+    #[arg(long, value_name = "C", value_parser = clap::value_parser!(i32).range(1..=4))]
+    channels: Option<i32>,
+    /// Stop after this many frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Fail when no new frame came for so long [default: wait for ever]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Where to show frames
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    view: View,
+    /// Write each frame taken into this directory as a PNG, named by its number
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    /// Print only the summary
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum View {
+    /// In a window if there is a display, else nowhere
+    Auto,
+    /// In a window; q or Esc ends
+    Window,
+    /// Nowhere
+    None,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|&seconds| seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "not a number of seconds above 0".to_owned())
+}
+
+/// A line of JSON.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    Frame {
+        frame: u64,
+        width: i32,
+        height: i32,
+        channels: i32,
+        sent_ms: i64,
+        received_ms: i64,
+        delay_ms: f64,
+        skipped: u64,
+        path: &'static str,
+    },
+    Mismatch {
+        expected: Size<Option<i32>>,
+        got: Size<i32>,
+    },
+    Discarded {
+        why: &'a str,
+    },
+    Summary {
+        frames: u64,
+        seconds: f64,
+        fps: f64,
+        skipped: u64,
+        torn: u64,
+        delay_ms: Option<Quantiles>,
+    },
+}
+
+#[derive(Serialize)]
+struct Size<T> {
+    width: T,
+    height: T,
+    channels: T,
+}
+
+/// How long to wait at a time, so that signals and windows are answered.
+const SLICE: Duration = Duration::from_millis(100);
+const WINDOW_SLICE: Duration = Duration::from_millis(15);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::exit("shm-recv", run(&args))
+}
+
+fn run(args: &Args) -> Result<()> {
+    let stop = Stop::on_signals()?;
+    let output = Output::new(args.json, args.quiet);
+    let saver = args.save.as_deref().map(Saver::new).transpose()?;
+    let window = match args.view {
+        View::None => None,
+        View::Auto if window::display().is_err() => None,
+        View::Auto | View::Window => {
+            Some(Window::open(&format!("shm-recv {}", args.name)).context("--view window")?)
+        }
+    };
+    let mut reception = Reception {
+        args,
+        output,
+        window,
+        saver,
+        pixels: Vec::new(),
+        unexpected: None,
+        discarded: String::new(),
+        tally: Tally {
+            frames: 0,
+            skipped: 0,
+            torn: 0,
+            span: None,
+            delays: Spread::new(),
+        },
+    };
+    let result = reception.run(&stop);
+    let summary = reception.tally.summary(output);
+    result.and(summary)
+}
+
+/// One run of the command.
+struct Reception<'a> {
+    args: &'a Args,
+    output: Output,
+    window: Option<Window>,
+    saver: Option<Saver>,
+    /// The frame that is shown or saved: both take long, so they work on a copy.
+    pixels: Vec<u8>,
+    /// The shape that was last warned of.
+    unexpected: Option<Shape>,
+    /// What the last frame was thrown away for, so that it is said once.
+    discarded: String,
+    tally: Tally,
+}
+
+impl Reception<'_> {
+    fn run(&mut self, stop: &Stop) -> Result<()> {
+        let slice = if self.window.is_some() {
+            WINDOW_SLICE
+        } else {
+            SLICE
+        };
+        let mut follow = Follow::new(self.args.name.clone(), self.output);
+        let mut last_frame = Instant::now();
+        while !stop.requested()
+            && self
+                .args
+                .count
+                .is_none_or(|count| self.tally.frames < count)
+        {
+            let left = match self.args.timeout {
+                None => slice,
+                Some(timeout) => match timeout.checked_sub(last_frame.elapsed()) {
+                    Some(left) => left.min(slice),
+                    None => bail!(
+                        "no new frame for {} s: {}",
+                        timeout.as_secs_f64(),
+                        self.waits_for(&follow)
+                    ),
+                },
+            };
+            if let Step::Frame(receiver) = follow.step(left)? {
+                let taken = self.take(receiver)?;
+                self.tally.torn = receiver.torn();
+                if let Some(frame) = taken {
+                    self.accept(frame)?;
+                    last_frame = Instant::now();
+                }
+            }
+            if let Some(window) = &self.window
+                && !window.is_open()?
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the latest frame, if it is one that is expected, and copies it if it is needed for longer.
+    fn take(&mut self, receiver: &mut Receiver) -> Result<Option<Frame>> {
+        let keeps = self.window.is_some() || self.saver.is_some();
+        let taken = if receiver.can_lease() {
+            receiver.lease().map(|lease| {
+                let lease = lease?;
+                if keeps {
+                    lease.copy_to(&mut self.pixels);
+                }
+                lease.is_intact().then(|| lease.frame())
+            })
+        } else {
+            receiver.copy(&mut self.pixels)
+        };
+        match taken {
+            Ok(Some(frame)) if self.expects(frame.shape) => {
+                self.unexpected = None;
+                Ok(Some(frame))
+            }
+            Ok(Some(frame)) => {
+                self.warn_of(frame.shape)?;
+                Ok(None)
+            }
+            Ok(None) => Ok(None),
+            // A header that makes no sense is the sender's fault, and the next one may be better.
+            Err(error) => {
+                let why = error.to_string();
+                if self.discarded != why {
+                    let text = format!("frame of {} thrown away: {why}", self.args.name);
+                    self.output.event(&Event::Discarded { why: &why }, &text)?;
+                    self.discarded = why;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn expects(&self, shape: Shape) -> bool {
+        let fits = |expected: Option<i32>, got| expected.is_none_or(|expected| expected == got);
+        fits(self.args.width, shape.width())
+            && fits(self.args.height, shape.height())
+            && fits(self.args.channels, shape.channels())
+    }
+
+    fn expected(&self) -> String {
+        let side = |side: Option<i32>| side.map_or("any".to_owned(), |side| side.to_string());
+        format!(
+            "{}x{}x{}",
+            side(self.args.width),
+            side(self.args.height),
+            side(self.args.channels)
+        )
+    }
+
+    /// Once for each change.
+    fn warn_of(&mut self, got: Shape) -> Result<()> {
+        if self.unexpected.replace(got) == Some(got) {
+            return Ok(());
+        }
+        let event = Event::Mismatch {
+            expected: Size {
+                width: self.args.width,
+                height: self.args.height,
+                channels: self.args.channels,
+            },
+            got: Size {
+                width: got.width(),
+                height: got.height(),
+                channels: got.channels(),
+            },
+        };
+        let text = format!(
+            "frames of {} are {got}, expected {}: not shown",
+            self.args.name,
+            self.expected()
+        );
+        self.output.event(&event, &text)
+    }
+
+    fn waits_for(&self, follow: &Follow) -> String {
+        match self.unexpected {
+            Some(got) => format!(
+                "frames of {} are {got}, expected {}",
+                self.args.name,
+                self.expected()
+            ),
+            None => follow.waits_for(),
+        }
+    }
+
+    fn accept(&mut self, frame: Frame) -> Result<()> {
+        self.tally.add(frame);
+        let event = Event::Frame {
+            frame: frame.number,
+            width: frame.shape.width(),
+            height: frame.shape.height(),
+            channels: frame.shape.channels(),
+            sent_ms: frame.sent_ms,
+            received_ms: frame.received_ms,
+            delay_ms: ms(frame.delay_ns),
+            skipped: frame.skipped,
+            path: match frame.path {
+                Path::Leased => "leased",
+                Path::Copied => "copied",
+                Path::Plain => "plain",
+            },
+        };
+        self.output.frame(&event, || {
+            Some(format!(
+                "frame {}  {}  sent {}  delay {:.3} ms  skipped {}",
+                frame.number,
+                frame.shape,
+                time_of_day(frame.sent_ms),
+                ms(frame.delay_ns),
+                frame.skipped
+            ))
+        })?;
+        if let Some(saver) = &self.saver {
+            saver.save(frame.number, &self.pixels, frame.shape)?;
+        }
+        if let Some(window) = &mut self.window {
+            window.show(&self.pixels, frame.shape)?;
+        }
+        Ok(())
+    }
+}
+
+/// The time of day in UTC.
+fn time_of_day(unix_ms: i64) -> String {
+    let ms = unix_ms.rem_euclid(86_400_000);
+    let (seconds, ms) = (ms / 1000, ms % 1000);
+    format!(
+        "{:02}:{:02}:{:02}.{ms:03}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// What is told at the end.
+struct Tally {
+    frames: u64,
+    skipped: u64,
+    torn: u64,
+    /// When the first frame and the last one came.
+    span: Option<(Instant, Instant)>,
+    delays: Spread,
+}
+
+impl Tally {
+    fn add(&mut self, frame: Frame) {
+        let now = Instant::now();
+        self.span = Some((self.span.map_or(now, |(first, _)| first), now));
+        self.frames += 1;
+        self.skipped += frame.skipped;
+        self.delays.add(frame.delay_ns);
+    }
+
+    fn summary(&self, output: Output) -> Result<()> {
+        let seconds = self
+            .span
+            .map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+        // Between the first frame and the last one there is one period less than frames.
+        let fps = rate(self.frames.saturating_sub(1), seconds);
+        let &Self {
+            frames,
+            skipped,
+            torn,
+            ..
+        } = self;
+        let delay_ms = self.delays.quantiles();
+        let event = Event::Summary {
+            frames,
+            seconds: rounded(seconds),
+            fps: rounded(fps),
+            skipped,
+            torn,
+            delay_ms,
+        };
+        let mut text = format!(
+            "{frames} frames in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn"
+        );
+        if let Some(delay_ms) = delay_ms {
+            text += &format!("; delay {delay_ms}");
+        }
+        output.summary(&event, &text)
+    }
+}

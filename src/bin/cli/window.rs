@@ -1,0 +1,82 @@
+//! A window that shows frames.
+
+use anyhow::{Context, Result, bail};
+use opencv::highgui;
+use shm_frame::Shape;
+
+use super::image;
+
+/// An open window. It closes when dropped.
+#[derive(Debug)]
+pub(crate) struct Window {
+    title: String,
+    /// Nothing was shown yet, so the window has no size of its own.
+    fresh: bool,
+}
+
+/// The largest a window is at first, in pixels.
+const FIRST_SIZE: (i32, i32) = (1280, 720);
+
+impl Window {
+    pub(crate) fn open(title: &str) -> Result<Self> {
+        if let Err(why) = display() {
+            bail!("no window: {why}");
+        }
+        let flags = highgui::WINDOW_NORMAL | highgui::WINDOW_KEEPRATIO | highgui::WINDOW_GUI_NORMAL;
+        highgui::named_window(title, flags).context("no window")?;
+        Ok(Self {
+            title: title.to_owned(),
+            fresh: true,
+        })
+    }
+
+    pub(crate) fn show(&mut self, pixels: &[u8], shape: Shape) -> Result<()> {
+        if std::mem::take(&mut self.fresh) {
+            let (width, height) = (shape.width(), shape.height());
+            let shrink = (f64::from(FIRST_SIZE.0) / f64::from(width))
+                .min(f64::from(FIRST_SIZE.1) / f64::from(height))
+                .min(1.0);
+            let scaled = |side| {
+                #[expect(clippy::cast_possible_truncation, reason = "no larger than the side")]
+                let scaled = (f64::from(side) * shrink).round() as i32;
+                scaled.max(1)
+            };
+            highgui::resize_window(&self.title, scaled(width), scaled(height))?;
+        }
+        highgui::imshow(&self.title, &image::view(pixels, shape)?).context("cannot show the frame")
+    }
+
+    /// Lets the window work for a moment. `false`: somebody closed it, or pressed q or Esc.
+    pub(crate) fn is_open(&self) -> Result<bool> {
+        const ESC: i32 = 27;
+        let key = highgui::wait_key(1)?;
+        Ok(key != i32::from(b'q')
+            && key != ESC
+            && highgui::get_window_property(&self.title, highgui::WND_PROP_VISIBLE)? > 0.0)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // It goes with the process anyway.
+        let _ = highgui::destroy_window(&self.title);
+    }
+}
+
+/// Whether a window could be opened, and if not, why. Asked first, since Qt, which is under highgui, aborts the process when
+/// the display does not answer.
+pub(crate) fn display() -> Result<(), String> {
+    if std::env::var_os("QT_QPA_PLATFORM").is_some() {
+        return Ok(());
+    }
+    let Some(display) = std::env::var_os("DISPLAY").filter(|display| !display.is_empty()) else {
+        return Err("there is no display (DISPLAY is not set)".to_owned());
+    };
+    match x11rb::connect(None) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!(
+            "display {} does not answer: {error}",
+            display.display()
+        )),
+    }
+}
