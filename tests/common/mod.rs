@@ -1,0 +1,177 @@
+//! What the tests with real processes share: names of their own, and children that do not outlive them.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Long enough for the slowest machine; nothing is said about how long it takes.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A segment name that no other test uses. What is left under it is removed when it is dropped.
+pub struct TestName(String);
+
+impl TestName {
+    pub fn new(test: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(format!(
+            "/shm-frame-test-{test}-{}-{count}",
+            std::process::id()
+        ))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn file(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/shm{}", self.0))
+    }
+}
+
+impl Drop for TestName {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.file());
+    }
+}
+
+/// A running program, killed when dropped, whose outputs are collected.
+pub struct Program {
+    child: Child,
+    what: String,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+    readers: Vec<thread::JoinHandle<()>>,
+}
+
+fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
+    let into = Arc::clone(into);
+    thread::spawn(move || {
+        let mut lines = BufReader::new(from);
+        let mut line = String::new();
+        while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
+            into.lock().unwrap().push_str(&line);
+            line.clear();
+        }
+    })
+}
+
+impl Program {
+    pub fn start(command: &mut Command) -> Self {
+        let what = format!("{command:?}");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (stdout, stderr) = <(Arc<Mutex<String>>, Arc<Mutex<String>>)>::default();
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), &stdout),
+            collect(child.stderr.take().unwrap(), &stderr),
+        ];
+        Self {
+            child,
+            what,
+            stdout,
+            stderr,
+            readers,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([format!("-{signal}"), self.pid().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success(), "kill -{signal} {}", self.what);
+    }
+
+    pub fn running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until `happened`, or fails and shows what the program printed.
+    pub fn wait_until(&mut self, what: &str, mut happened: impl FnMut(&mut Self) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !happened(self) {
+            if Instant::now() > end {
+                self.fail(&format!("waited in vain until {what}"));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until stdout or stderr contains a text.
+    pub fn wait_for(&mut self, text: &str) {
+        self.wait_until(&format!("it printed {text:?}"), |program| {
+            program.stdout().contains(text) || program.stderr().contains(text)
+        });
+    }
+
+    /// Waits for its end by itself.
+    pub fn end(&mut self) -> ExitStatus {
+        self.wait_until("it ended", |program| !program.running());
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        self.child.wait().unwrap()
+    }
+
+    /// Waits for its end by itself, which must have this exit code.
+    pub fn ends_with(&mut self, code: i32) -> &mut Self {
+        let status = self.end();
+        if status.code() != Some(code) {
+            self.fail(&format!("ended with {status}, not {code}"));
+        }
+        self
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.end();
+    }
+
+    pub fn fail(&self, why: &str) -> ! {
+        panic!(
+            "{}: {why}\n--- stdout\n{}--- stderr\n{}",
+            self.what,
+            self.stdout(),
+            self.stderr()
+        );
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `happened`.
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
