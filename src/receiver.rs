@@ -20,8 +20,12 @@ const COPIES_BEFORE_A_LEASE: u32 = 2;
 const LEASE_TRIES: u32 = 64;
 /// How often to look at a segment without a control page. Its times are in whole ms anyway.
 const POLL: Duration = Duration::from_millis(1);
-/// How long to watch such a segment for its next whole frame before each copy.
+/// How long to watch such a segment for a whole frame before each copy.
 const PLAIN_WATCH: Duration = Duration::from_micros(100);
+/// How long such a segment may have new frames and none that is whole before a still picture is looked for.
+const PLAIN_STARVING: Duration = Duration::from_millis(50);
+/// How long to wait there for the next frame to be begun: no longer than such a sender takes for one.
+const PLAIN_NEXT: Duration = Duration::from_millis(20);
 /// What is older than this when a receiver comes to a segment without a control page may be anybody's leftovers.
 const STALE_NS: i64 = 1_000_000_000;
 
@@ -103,6 +107,8 @@ struct Seen {
     frame: u64,
     /// The time stamp of the newest frame taken, or refused for its age, from a segment without a control page.
     stamp: Option<i64>,
+    /// When that frame was taken.
+    taken_at: Option<Instant>,
     /// A frame was taken, so that what is missed from now on was skipped.
     any: bool,
 }
@@ -317,17 +323,20 @@ impl Receiver {
                     let stated = stated(slots::state(control));
                     (attached.newer(control, self.seen.frame).is_some(), stated)
                 }
-                None => {
-                    let header = attached.segment.slots.header(0);
-                    (self.seen.is_news(header), None)
-                }
+                None => (self.seen.is_news(attached.segment.slots.header(0)), None),
             };
             if !attached.segment.intact() {
                 end = Some(End::Broken);
             } else if news && attached.failed_at != Some(wake) {
                 return Ok(Wait::Frame);
             }
-            if let Some(end) = end.or(stated) {
+            // A sender that ended is not alive either, and said so before.
+            let end = if end == Some(End::Broken) {
+                end
+            } else {
+                stated.or(end)
+            };
+            if let Some(end) = end {
                 // A frame that a dead sender left stays where it is: not to be taken for the next one's.
                 if matches!(end, End::Closed | End::Dead) {
                     self.left = Some(attached.segment.id());
@@ -450,24 +459,56 @@ impl Receiver {
     }
 }
 
-/// The same from a segment without a control page. Between two looks at the header that are the same, the sender may have
-/// written any number of frames within one ms.
+/// The same from a segment without a control page.
 fn copy_plain(
     attached: &Attached,
     seen: &mut Seen,
     torn: &mut u64,
     pixels: &mut Vec<u8>,
 ) -> Result<Option<Frame>, Error> {
+    let Some((header, shape)) = copy_between_writes(attached, seen, torn, pixels)
+        .or_else(|| copy_still_picture(attached, seen, torn, pixels))
+    else {
+        return Ok(None);
+    };
+    if !attached.segment.intact() {
+        return Ok(None);
+    }
+    seen.stamp = Some(header.timestamp_ms);
+    seen.taken_at = Some(Instant::now());
+    let number = seen.frame + 1;
+    seen.take(number);
+    Ok(Some(Frame::new(
+        number,
+        shape?,
+        header,
+        None,
+        0,
+        Path::Plain,
+    )))
+}
+
+/// A frame, and what its header claims.
+type Copied = (FrameHeader, Result<Shape, Error>);
+
+/// Copies a frame whose header says, before and after, that it is whole. Between the two looks the sender may have
+/// written any number of frames within one ms.
+fn copy_between_writes(
+    attached: &Attached,
+    seen: &Seen,
+    torn: &mut u64,
+    pixels: &mut Vec<u8>,
+) -> Option<Copied> {
     let slots = &attached.segment.slots;
+    let end = Instant::now() + PLAIN_WATCH;
     for _ in 0..COPIES {
-        let end = Instant::now() + PLAIN_WATCH;
         let mut header = slots.header(0);
-        while !seen.is_news(header) && Instant::now() < end {
+        while !(seen.is_news(header) && header.frame_valid == 1) {
+            if Instant::now() > end {
+                return None;
+            }
             std::hint::spin_loop();
             header = slots.header(0);
-        }
-        if !seen.is_news(header) {
-            continue;
         }
         let shape = attached.shape(header);
         if let Ok(shape) = shape {
@@ -475,32 +516,60 @@ fn copy_plain(
         }
         // The reads of the copy must not move below.
         fence(Ordering::Acquire);
-        if slots.header(0) != header {
-            *torn += 1;
-            continue;
+        if slots.header(0) == header {
+            return Some((header, shape));
         }
-        if !attached.segment.intact() {
-            return Ok(None);
-        }
-        seen.stamp = Some(header.timestamp_ms);
-        let number = seen.frame + 1;
-        seen.take(number);
-        return Ok(Some(Frame::new(
-            number,
-            shape?,
-            header,
-            None,
-            0,
-            Path::Plain,
-        )));
+        *torn += 1;
     }
-    Ok(None)
+    None
+}
+
+/// Copies a still picture from a sender that begins the next frame as soon as one is whole, so that no time is left in
+/// between to copy one: whatever is the same in two copies, with a new frame begun in between, is what the sender writes
+/// again and again. A moving picture from such a sender is torn, and thrown away.
+fn copy_still_picture(
+    attached: &Attached,
+    seen: &Seen,
+    torn: &mut u64,
+    pixels: &mut Vec<u8>,
+) -> Option<Copied> {
+    if seen
+        .taken_at
+        .is_some_and(|taken_at| taken_at.elapsed() < PLAIN_STARVING)
+    {
+        return None;
+    }
+    let slots = &attached.segment.slots;
+    let first = slots.header(0);
+    let shape = attached.shape(first).ok()?;
+    slots.copy(0, shape, pixels);
+    fence(Ordering::Acquire);
+    let end = Instant::now() + PLAIN_NEXT;
+    let mut second = slots.header(0);
+    while second.timestamp_ms == first.timestamp_ms {
+        if Instant::now() > end {
+            // It stands still in the middle of a frame.
+            return None;
+        }
+        thread::sleep(PLAIN_WATCH);
+        second = slots.header(0);
+    }
+    let mut again = Vec::new();
+    if attached.shape(second).ok()? == shape {
+        slots.copy(0, shape, &mut again);
+        fence(Ordering::Acquire);
+    }
+    if again == *pixels && attached.shape(slots.header(0)).ok()? == shape {
+        return Some((second, Ok(shape)));
+    }
+    *torn += 1;
+    None
 }
 
 impl Seen {
-    /// Whether a header without a control page is that of a whole frame that was not taken yet.
+    /// Whether a header without a control page is that of a frame that was not taken yet, whole or not.
     fn is_news(&self, header: FrameHeader) -> bool {
-        header.frame_valid == 1 && self.stamp != Some(header.timestamp_ms)
+        header != FrameHeader::default() && self.stamp != Some(header.timestamp_ms)
     }
 }
 
