@@ -193,8 +193,8 @@ mod tests {
             (1, 1, 5),
         ] {
             let header = FrameHeader {
-                height,
                 width,
+                height,
                 channels,
                 ..FrameHeader::default()
             };

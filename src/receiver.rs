@@ -350,12 +350,11 @@ impl Receiver {
                 return Ok(Wait::Timeout);
             }
             let left = left.min(attached.look_at.saturating_duration_since(now));
-            match attached.control() {
-                Some(control) => sleep_on(&control.wake, wake, left, &self.name)?,
-                None => {
-                    thread::sleep(left.min(POLL));
-                    attached.failed_at = None;
-                }
+            if let Some(control) = attached.control() {
+                sleep_on(&control.wake, wake, left, &self.name)?;
+            } else {
+                thread::sleep(left.min(POLL));
+                attached.failed_at = None;
             }
         }
     }

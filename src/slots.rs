@@ -351,7 +351,7 @@ mod tests {
         publish(&mut writer, &control);
         publish(&mut writer, &control);
         let old = Latest { frame: 1, slot: 0 };
-        drop(writer.begin(&control));
+        let _given_up = writer.begin(&control);
         assert!(!begin_copy(&control, old));
         assert_eq!(publish(&mut writer, &control), 0);
         assert_eq!(latest(&control, 2), Some(Latest { frame: 3, slot: 0 }));

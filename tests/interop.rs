@@ -1,18 +1,19 @@
-//! Old programs, unchanged, at either end: real processes, and pictures compared byte for byte.
+//! Pictures across processes, byte for byte: between the two commands, and with programs that know the 24-byte header and
+//! nothing else, in C++ and in Python.
 #![cfg(feature = "cli")]
 
 mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 use std::sync::OnceLock;
 
-use common::{Program, TestName, wait_until};
-use opencv::core::{Mat, MatTraitConst, MatTraitConstManual};
-use opencv::imgcodecs;
-use serde_json::Value;
-use shm_frame::{Name, Receiver, Wait};
+use common::commands::{SEND, command, recv, send};
+use common::{Program, Scratch, TestName, open, take};
+use opencv::core::{MatTraitConst, MatTraitConstManual};
+use opencv::imgcodecs::{self, imread};
+use shm_frame::{Frame, Path as Way, Shape, Wait};
 
 const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 const LARGE: &str = concat!(
@@ -20,316 +21,440 @@ const LARGE: &str = concat!(
     "/assets/landscape-1920x1080.png"
 );
 
-/// A picture as OpenCV reads it.
+/// An image as OpenCV reads it from a file.
+#[derive(Clone)]
 struct Picture {
-    width: i32,
-    height: i32,
+    shape: Shape,
     pixels: Vec<u8>,
 }
 
 impl Picture {
-    fn read(path: &str) -> Self {
-        let image: Mat = imgcodecs::imread(path, imgcodecs::IMREAD_COLOR).unwrap();
+    fn read(file: impl AsRef<Path>, flags: i32) -> Self {
+        let file = file.as_ref();
+        let image = imread(file.to_str().unwrap(), flags).unwrap();
+        let side = |side: i32| u32::try_from(side).unwrap();
+        let shape = Shape::new(
+            side(image.rows()),
+            side(image.cols()),
+            side(image.channels()),
+        );
         Self {
-            width: image.cols(),
-            height: image.rows(),
-            pixels: image.data_bytes().unwrap().to_vec(),
+            shape: shape.unwrap_or_else(|error| panic!("{}: {error}", file.display())),
+            pixels: image.data_bytes().unwrap().to_owned(),
         }
     }
 
-    fn sides(&self) -> [String; 2] {
-        [self.width.to_string(), self.height.to_string()]
+    fn asset(file: &str) -> Self {
+        Self::read(file, imgcodecs::IMREAD_COLOR)
     }
 
-    fn assert_is(&self, pixels: &[u8], who: &str) {
-        assert_eq!(pixels.len(), self.pixels.len(), "{who}");
-        let differs = pixels.iter().zip(&self.pixels).position(|(a, b)| a != b);
-        assert_eq!(differs, None, "{who}: the first byte that differs");
+    /// The upper left part.
+    fn cropped(&self, width: u32, height: u32) -> Self {
+        let rows = self.pixels.chunks(self.row()).take(height as usize);
+        Self {
+            shape: Shape::new(height, width, 3).unwrap(),
+            pixels: rows
+                .flat_map(|row| &row[..width as usize * 3])
+                .copied()
+                .collect(),
+        }
+    }
+
+    fn row(&self) -> usize {
+        self.shape.bytes() / usize::try_from(self.shape.height()).unwrap()
+    }
+
+    /// Fails unless these are the same shape and bytes; says where they differ first.
+    fn assert_is(&self, shape: Shape, pixels: &[u8], what: &str) {
+        assert_eq!(shape, self.shape, "{what}");
+        assert_eq!(pixels.len(), self.pixels.len(), "{what}");
+        let different = self.pixels.iter().zip(pixels).position(|(a, b)| a != b);
+        if let Some(at) = different {
+            panic!("{what}: differs from byte {at} on, row {}", at / self.row());
+        }
+    }
+
+    fn assert_is_frame(&self, (frame, pixels): &(Frame, Vec<u8>)) {
+        self.assert_is(frame.shape, pixels, &format!("{frame:?}"));
+    }
+
+    /// Fails unless all the files that shm-recv saved are this.
+    fn assert_is_saved(&self, files: &[PathBuf]) {
+        for file in files {
+            let saved = Self::read(file, imgcodecs::IMREAD_UNCHANGED);
+            self.assert_is(saved.shape, &saved.pixels, &file.display().to_string());
+        }
     }
 }
 
-/// A fresh path for a file or directory that a test writes.
-fn scratch(name: &TestName, what: &str) -> PathBuf {
-    let path =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{what}", &name.as_str()[1..]));
-    let _ = fs::remove_dir_all(&path);
-    path
+fn send_picture(name: &TestName, file: &str, args: &str) -> Program {
+    Program::start(command(SEND, name, args).args(["--image", file]))
 }
 
-fn shm_send(name: &TestName, args: &[&str]) -> Program {
-    Program::start(
-        Command::new(env!("CARGO_BIN_EXE_shm-send"))
-            .args(["--quiet", "--name", name.as_str()])
-            .args(args),
-    )
+fn save(name: &TestName, to: &Scratch, args: &str) -> Program {
+    let mut command = command(common::commands::RECV, name, args);
+    Program::start(command.arg("--json").arg("--save").arg(to.path()))
 }
 
-fn shm_recv(name: &TestName, args: &[&str]) -> Program {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shm-recv"));
-    Program::start(
-        command
-            .args([
-                "--view",
-                "none",
-                "--json",
-                "--timeout",
-                "20",
-                "--name",
-                name.as_str(),
-            ])
-            .args(args),
-    )
-}
-
-fn cpp_sender(name: &TestName, picture: &Picture, fps: &str) -> Program {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let program = BUILT.get_or_init(|| {
-        let program =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sender-{}", std::process::id()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/sender.cpp");
-        let built = Command::new("g++")
-            .args(["-O2", "-pthread", "-Wall", "-o"])
-            .arg(&program)
-            .args([source, "-lrt"])
+/// Starts the C++ sender on a picture; 0 is flat out.
+fn old_sender(name: &TestName, scratch: &Scratch, picture: &Picture, fps: u32) -> Program {
+    static COMPILED: OnceLock<PathBuf> = OnceLock::new();
+    let program = COMPILED.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        // Another run of these tests may be executing it.
+        let fresh = directory.join(format!("sender-{}", process::id()));
+        let output = Command::new("g++")
+            .args(["-std=c++17", "-O2", "-Wall", "-o"])
+            .arg(&fresh)
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/programs/sender.cpp"
+            ))
             .output()
-            .unwrap();
+            .unwrap_or_else(|error| panic!("g++: {error}"));
         assert!(
-            built.status.success(),
-            "{}",
-            String::from_utf8_lossy(&built.stderr)
+            output.status.success(),
+            "g++: {}",
+            String::from_utf8_lossy(&output.stderr)
         );
+        let program = directory.join("sender");
+        fs::rename(fresh, &program).unwrap();
         program
     });
-    let pixels = scratch(name, "pixels");
+    let size = [picture.shape.width(), picture.shape.height()];
+    let pixels = scratch.path().join(format!("{}x{}.bgr", size[0], size[1]));
     fs::write(&pixels, &picture.pixels).unwrap();
-    let mut sender = Program::start(
-        Command::new(program)
-            .arg(name.as_str())
-            .args(picture.sides())
-            .arg(pixels)
-            .arg(fps),
-    );
-    sender.wait_until("it made its segment", |sender| {
-        assert!(sender.running(), "{}", sender.stderr());
-        fs::metadata(name.file()).is_ok_and(|file| file.len() == 24 + picture.pixels.len() as u64)
-    });
-    sender
-}
-
-/// Runs the Python reader and returns the pixels it saw last.
-fn python_reader(name: &TestName, picture: &Picture, frames: &str) -> Vec<u8> {
-    let out = scratch(name, "seen");
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "/usr/bin/python3".to_owned());
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/reader.py");
-    let mut command = Command::new(python);
+    let mut command = Command::new(program);
     command
-        .arg(program)
         .arg(name.as_str())
-        .args(picture.sides())
-        .args(["3", frames])
-        .arg(&out);
-    Program::start(&mut command).ends_with(0);
-    fs::read(out).unwrap()
+        .args(size.map(|side| side.to_string()));
+    Program::start(command.arg(pixels).arg(fps.to_string()))
 }
 
-fn events(program: &Program) -> Vec<Value> {
-    program
-        .stdout()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect()
+/// The Python reader, and where it writes the frames it takes.
+struct OldReader {
+    program: Program,
+    file: PathBuf,
+    count: usize,
 }
 
-fn count(program: &Program, event: &str, key: &str, value: &Value) -> usize {
-    events(program)
-        .iter()
-        .filter(|e| e["event"] == event && e[key] == *value)
-        .count()
-}
+impl OldReader {
+    fn start(name: &TestName, scratch: &Scratch, shape: Shape, count: usize) -> Self {
+        let file = scratch.path().join("frames");
+        // Debian's has numpy, which another python3 that comes first may not have.
+        let python = std::env::var_os("PYTHON").unwrap_or_else(|| "/usr/bin/python3".into());
+        let mut command = Command::new(python);
+        command
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/programs/reader.py"
+            ))
+            .arg(name.as_str())
+            .args([shape.width(), shape.height(), shape.channels()].map(|n| n.to_string()))
+            .arg(count.to_string())
+            .arg(&file);
+        Self {
+            program: Program::start(&mut command),
+            file,
+            count,
+        }
+    }
 
-#[test]
-fn a_picture_crosses_from_shm_send_to_shm_recv() {
-    for (path, channels, flag) in [
-        (SMALL, "3", imgcodecs::IMREAD_COLOR),
-        (LARGE, "3", imgcodecs::IMREAD_COLOR),
-        (SMALL, "1", imgcodecs::IMREAD_GRAYSCALE),
-        (SMALL, "4", imgcodecs::IMREAD_COLOR),
-    ] {
-        let name = TestName::new("pair");
-        let _sender = shm_send(&name, &["--image", path, "--channels", channels]);
-        let saved = scratch(&name, "saved");
-        let mut receiver = shm_recv(
-            &name,
-            &[
-                "--count",
-                "3",
-                "--channels",
-                channels,
-                "--save",
-                saved.to_str().unwrap(),
-            ],
-        );
-        receiver.ends_with(0);
-        assert_eq!(
-            count(&receiver, "frame", "path", &"leased".into()),
-            3,
-            "{}",
-            receiver.stdout()
-        );
-
-        let original = imgcodecs::imread(path, flag).unwrap();
-        let files: Vec<_> = fs::read_dir(&saved)
-            .unwrap()
-            .map(|file| file.unwrap().path())
-            .collect();
-        assert_eq!(files.len(), 3);
-        for file in files {
-            let file =
-                imgcodecs::imread(file.to_str().unwrap(), imgcodecs::IMREAD_UNCHANGED).unwrap();
-            assert_eq!(file.channels().to_string(), channels);
-            let pixels = file.data_bytes().unwrap();
-            if channels == "4" {
-                let opaque: Vec<u8> = original
-                    .data_bytes()
-                    .unwrap()
-                    .chunks(3)
-                    .flat_map(|bgr| [bgr[0], bgr[1], bgr[2], 255])
-                    .collect();
-                assert!(pixels == opaque, "{path} as BGRA");
-            } else {
-                assert!(
-                    pixels == original.data_bytes().unwrap(),
-                    "{path} with {channels} channels"
-                );
-            }
+    /// Waits for its end and fails unless its frames, the first `but` excepted, were all this picture.
+    fn saw(&mut self, picture: &Picture, but: usize) {
+        self.program.ends_with(0);
+        let bytes = fs::read(&self.file).unwrap();
+        assert_eq!(bytes.len(), self.count * picture.shape.bytes());
+        for (i, pixels) in bytes.chunks(picture.shape.bytes()).enumerate().skip(but) {
+            picture.assert_is(picture.shape, pixels, &format!("Python's frame {}", i + 1));
         }
     }
 }
 
 #[test]
-fn a_picture_crosses_from_shm_send_to_the_library_by_lease_and_by_copy() {
-    let picture = Picture::read(SMALL);
-    let name = TestName::new("library");
-    let _sender = shm_send(&name, &["--image", SMALL]);
-    let shm_name = Name::new(name.as_str()).unwrap();
-    wait_until("there is a segment", || Receiver::open(&shm_name).is_ok());
-    let mut receiver = Receiver::open(&shm_name).unwrap();
-    let mut pixels = Vec::new();
-    for _ in 0..5 {
+fn a_picture_crosses_from_shm_send_to_shm_recv_and_to_the_library_byte_for_byte() {
+    let color = Picture::asset(SMALL);
+    let gray = Picture::read(SMALL, imgcodecs::IMREAD_GRAYSCALE);
+    let with_alpha = Picture {
+        shape: Shape::new(404, 640, 4).unwrap(),
+        pixels: color
+            .pixels
+            .chunks(3)
+            .flat_map(|bgr| [bgr[0], bgr[1], bgr[2], 255])
+            .collect(),
+    };
+    for (file, args, picture) in [
+        (SMALL, "", color),
+        (SMALL, "--channels 1", gray),
+        (SMALL, "--channels 4", with_alpha),
+        (LARGE, "", Picture::asset(LARGE)),
+    ] {
+        let name = TestName::new("picture");
+        let scratch = Scratch::new(&name);
+        let mut sender = send_picture(&name, file, args);
+
+        let mut receiver = open(&name);
+        let taken = take(&mut receiver);
+        assert_eq!(taken.0.path, Way::Copied);
+        picture.assert_is_frame(&taken);
         assert_eq!(receiver.wait(common::PATIENCE).unwrap(), Wait::Frame);
-        picture.assert_is(
-            receiver.lease().unwrap().expect("a frame").pixels(),
-            "lease",
-        );
-        assert_eq!(receiver.wait(common::PATIENCE).unwrap(), Wait::Frame);
-        receiver.copy(&mut pixels).unwrap().expect("a frame");
-        picture.assert_is(&pixels, "copy");
+        let lease = receiver.lease().unwrap().expect("a frame in place");
+        assert_eq!(lease.frame().path, Way::Leased);
+        picture.assert_is(lease.frame().shape, lease.pixels(), "in place");
+        assert!(lease.is_intact());
+        drop(lease);
+
+        let mut recv = save(&name, &scratch, "--count 3");
+        recv.ends_with(0);
+        let frames = recv.events("frame");
+        let numbered =
+            |frame: &serde_json::Value| format!("{:06}.png", frame["frame"].as_u64().unwrap());
+        let expected: Vec<_> = frames
+            .iter()
+            .map(|frame| scratch.path().join(numbered(frame)))
+            .collect();
+        assert_eq!(expected.len(), 3);
+        assert_eq!(scratch.files(), expected);
+        picture.assert_is_saved(&expected);
+
+        sender.interrupt();
+        assert!(!name.file().exists(), "the segment is gone");
     }
 }
 
 #[test]
 fn the_python_reader_sees_what_shm_send_sends() {
-    for (path, args) in [
-        (SMALL, &["--slots", "1"][..]),
-        (SMALL, &[]),
-        (LARGE, &[]),
-        (LARGE, &["--slots", "1"]),
-    ] {
-        let picture = Picture::read(path);
-        let name = TestName::new("to-python");
-        let mut sender = shm_send(&name, &[&["--image", path], args].concat());
-        picture.assert_is(&python_reader(&name, &picture, "5"), "python alone");
-        let receiver = shm_recv(&name, &[]);
-        picture.assert_is(
-            &python_reader(&name, &picture, "5"),
-            "python beside shm-recv",
-        );
-        drop(receiver);
-        sender.signal("TERM");
-        sender.ends_with(0);
-        assert!(!name.file().exists());
-    }
-}
-
-#[test]
-fn shm_recv_receives_from_the_cpp_sender() {
-    for (path, fps, frames) in [
-        (SMALL, "60", "20"),
-        (LARGE, "60", "20"),
-        (SMALL, "0", "3"),
-        (LARGE, "0", "3"),
-    ] {
-        let picture = Picture::read(path);
-        let name = TestName::new("from-cpp");
-        let _sender = cpp_sender(&name, &picture, fps);
-        let saved = scratch(&name, "saved");
-        let mut receiver = shm_recv(
-            &name,
-            &["--count", frames, "--save", saved.to_str().unwrap()],
-        );
-        receiver.ends_with(0);
-        assert_eq!(
-            count(&receiver, "frame", "path", &"plain".into()).to_string(),
-            frames,
-            "{}",
-            receiver.stdout()
-        );
-        for file in fs::read_dir(&saved).unwrap() {
-            picture.assert_is(
-                &Picture::read(file.unwrap().path().to_str().unwrap()).pixels,
-                "saved",
-            );
+    for args in ["--slots 1", ""] {
+        for file in [SMALL, LARGE] {
+            let picture = Picture::asset(file);
+            let name = TestName::new("to-python");
+            let scratch = Scratch::new(&name);
+            let mut sender = send_picture(&name, file, args);
+            // The first frame, which is written over zeros, is whole.
+            take(&mut open(&name));
+            OldReader::start(&name, &scratch, picture.shape, 5).saw(&picture, 0);
+            sender.interrupt();
+            assert!(!name.file().exists(), "the segment is gone");
         }
     }
 }
 
 #[test]
-fn cpp_reaches_python_through_a_segment_that_a_dead_shm_send_left() {
-    let picture = Picture::read(SMALL);
-    let name = TestName::new("left-behind");
-    let mut sender = shm_send(&name, &["--size", "320x200"]);
-    wait_until("there is a segment", || name.file().exists());
-    sender.kill();
-    assert!(name.file().exists(), "nobody removed it");
-    let _sender = cpp_sender(&name, &picture, "60");
-    picture.assert_is(&python_reader(&name, &picture, "5"), "python");
+fn the_python_reader_may_start_first() {
+    let picture = Picture::asset(SMALL);
+    let name = TestName::new("python-first");
+    let scratch = Scratch::new(&name);
+    let mut reader = OldReader::start(&name, &scratch, picture.shape, 5);
+    reader.program.wait_for("waiting");
+    let _sender = send_picture(&name, SMALL, "");
+    // It knows no better than to take the first frame while that is being written.
+    reader.saw(&picture, 1);
 }
 
 #[test]
-fn shm_recv_follows_from_a_killed_shm_send_to_cpp_and_back() {
-    let (small, large) = (Picture::read(SMALL), Picture::read(LARGE));
-    let name = TestName::new("follow");
-    let frames = |receiver: &Program, width: i32| count(receiver, "frame", "width", &width.into());
+fn the_python_reader_sees_every_frame_whole_beside_receivers_on_the_same_segment() {
+    let picture = Picture::asset(SMALL);
+    for (args, path) in [("--slots 1", "copied"), ("", "leased")] {
+        let name = TestName::new("python-beside");
+        let scratch = Scratch::new(&name);
+        let mut sender = send_picture(&name, SMALL, &format!("--fps 60 {args}"));
+        let mut receiver = recv(&name, "--json");
+        receiver.wait_for_events("frame", 1);
+        OldReader::start(&name, &scratch, picture.shape, 20).saw(&picture, 0);
+        receiver.interrupt();
+        for frame in receiver.events("frame") {
+            assert_eq!(frame["path"], path, "{frame}");
+        }
+        sender.interrupt();
+        assert!(!name.file().exists(), "the segment is gone");
+    }
+}
 
-    let mut sender = shm_send(&name, &["--size", "320x200"]);
-    let mut receiver = shm_recv(&name, &[]);
-    receiver.wait_until("it has frames of the first sender", |receiver| {
-        frames(receiver, 320) > 2
-    });
-    sender.kill();
-    receiver.wait_for(r#""why":"died""#);
+#[test]
+fn shm_recv_and_the_library_receive_what_the_cpp_sender_sends() {
+    for file in [SMALL, LARGE] {
+        let picture = Picture::asset(file);
+        let name = TestName::new("from-cpp");
+        let scratch = Scratch::new(&name);
+        let saved = Scratch::new(&TestName::new("from-cpp-saved"));
+        let _sender = old_sender(&name, &scratch, &picture, 60);
 
-    let mut cpp = cpp_sender(&name, &small, "60");
-    receiver.wait_until("it has frames of the C++ sender", |receiver| {
-        frames(receiver, 640) > 2
-    });
-    cpp.kill();
-    let mut cpp = cpp_sender(&name, &large, "60");
-    receiver.wait_until("it has larger frames of the next", |receiver| {
-        frames(receiver, 1920) > 2
-    });
+        let mut recv = save(&name, &saved, "--count 5");
+        recv.ends_with(0);
+        for frame in recv.events("frame") {
+            assert_eq!(frame["path"], "plain", "{frame}");
+            assert_eq!(frame["skipped"], 0, "unknown: {frame}");
+        }
+        assert_eq!(saved.files().len(), 5);
+        picture.assert_is_saved(&saved.files());
 
-    let _sender = shm_send(&name, &["--size", "400x300", "--replace"]);
-    receiver.wait_until("it has frames of the last sender", |receiver| {
-        frames(receiver, 400) > 2
+        let taken = take(&mut open(&name));
+        assert_eq!(taken.0.path, Way::Plain);
+        picture.assert_is_frame(&taken);
+    }
+}
+
+/// Such a sender leaves hardly a moment in which a frame can be known to be whole, so nothing is said of how many arrive.
+#[test]
+fn what_shm_recv_takes_from_a_cpp_sender_flat_out_is_whole_if_the_picture_stands_still() {
+    let picture = Picture::asset(SMALL);
+    let name = TestName::new("flat-out");
+    let scratch = Scratch::new(&name);
+    let saved = Scratch::new(&TestName::new("flat-out-saved"));
+    let _sender = old_sender(&name, &scratch, &picture, 0);
+    let mut recv = save(&name, &saved, "");
+    recv.wait_for_events("attached", 1);
+    let mut stamps = std::collections::BTreeSet::new();
+    common::wait_until("the sender wrote for a while", || {
+        stamps.insert(fs::read(name.file()).unwrap()[12..20].to_vec());
+        stamps.len() > 100
     });
-    assert!(cpp.running(), "an old sender does not notice");
+    recv.interrupt();
+    println!("{}", recv.stdout().lines().last().unwrap());
+    picture.assert_is_saved(&saved.files());
+}
+
+#[test]
+fn cpp_and_python_meet_in_a_segment_that_a_killed_shm_send_left_behind() {
+    let picture = Picture::asset(SMALL);
+    let name = TestName::new("left-behind");
+    let scratch = Scratch::new(&name);
+    let mut dead = send_picture(&name, SMALL, "");
+    take(&mut open(&name));
+    dead.kill();
+    assert!(name.file().exists(), "nobody removed it");
+    let mut reader = OldReader::start(&name, &scratch, picture.shape, 5);
+    reader.program.wait_for("frame 1 ");
+    let mut sender = old_sender(&name, &scratch, &picture, 60);
+    // The first one is the dead sender's; the second may be one that is being written over zeros.
+    reader.saw(&picture, 2);
+    assert!(sender.running());
+    let bytes = fs::metadata(name.file()).unwrap().len();
     assert_eq!(
-        count(&receiver, "attached", "slots", &4.into()),
-        2,
-        "{}",
-        receiver.stdout()
+        bytes,
+        24 + picture.pixels.len() as u64,
+        "it is the C++ sender's by now"
     );
-    receiver.signal("INT");
-    receiver.ends_with(0);
+}
+
+#[test]
+fn shm_recv_follows_a_name_from_a_killed_shm_send_to_a_cpp_sender_to_a_new_shm_send() {
+    let picture = Picture::asset(SMALL);
+    let name = TestName::new("follow");
+    let scratch = Scratch::new(&name);
+    let saved = Scratch::new(&TestName::new("follow-saved"));
+    let mut recv = save(&name, &saved, "");
+    recv.wait_for_events("waiting", 1);
+
+    let mut first = send_picture(&name, SMALL, "");
+    recv.wait_for_events("frame", 2);
+    first.kill();
+    recv.wait_for_events("lost", 1);
+
+    let old = old_sender(&name, &scratch, &picture, 60);
+    recv.wait_for_events("attached", 2);
+    let before = recv.events("frame").len();
+    recv.wait_for_events("frame", before + 2);
+
+    let mut second = send_picture(&name, SMALL, "--replace");
+    recv.wait_for_events("attached", 3);
+    let before = recv.events("frame").len();
+    recv.wait_for_events("frame", before + 2);
+    second.interrupt();
+    recv.wait_for_events("closed", 1);
+    recv.interrupt();
+    drop(old);
+
+    let mut story = Vec::new();
+    for event in recv.json() {
+        story.push(match event["event"].as_str().unwrap() {
+            "frame" => format!("frame {}", event["path"]),
+            "attached" => format!("attached {}", event["pid"]),
+            "closed" => format!("closed {}", event["pid"]),
+            "lost" => format!("lost {} {}", event["pid"], event["why"]),
+            // What is missing in between, and the end.
+            _ => continue,
+        });
+    }
+    story.dedup();
+    let (first, second) = (first.pid(), second.pid());
+    let expected = [
+        &format!("attached {first}"),
+        r#"frame "leased""#,
+        &format!(r#"lost {first} "died""#),
+        "attached null",
+        r#"frame "plain""#,
+        r#"lost null "replaced""#,
+        &format!("attached {second}"),
+        r#"frame "leased""#,
+        &format!("closed {second}"),
+    ];
+    assert_eq!(story, expected);
+    picture.assert_is_saved(&saved.files());
+    assert!(!name.file().exists(), "the segment is gone");
+}
+
+#[test]
+fn shm_recv_follows_the_cpp_sender_through_restarts_with_the_same_size_and_another() {
+    let picture = Picture::asset(SMALL);
+    let name = TestName::new("cpp-restart");
+    let scratch = Scratch::new(&name);
+    let mut recv = recv(&name, "--json");
+    let mut attached = 0;
+    for picture in [&picture, &picture, &picture.cropped(320, 200), &picture] {
+        let mut sender = old_sender(&name, &scratch, picture, 60);
+        attached += 1;
+        recv.wait_for_events("attached", attached);
+        let before = recv.events("frame").len();
+        let frames = recv.wait_for_events("frame", before + 3);
+        for frame in &frames[before..] {
+            assert_eq!(frame["width"], picture.shape.width(), "{frame}");
+            assert_eq!(frame["height"], picture.shape.height(), "{frame}");
+        }
+        // The library takes the pixels of the new size.
+        picture.assert_is_frame(&take(&mut open(&name)));
+        sender.kill();
+    }
+    recv.interrupt();
+    assert_eq!(recv.events("lost").len(), attached - 1);
+}
+
+#[test]
+fn the_name_of_a_cpp_sender_at_work_is_not_taken_without_replace() {
+    let picture = Picture::asset(SMALL);
+    let name = TestName::new("cpp-live");
+    let scratch = Scratch::new(&name);
+    let mut old = old_sender(&name, &scratch, &picture, 60);
+    take(&mut open(&name));
+    let mut refused = send(&name, "");
+    refused.ends_with(1);
+    assert!(
+        refused.stderr().contains("--replace"),
+        "{}",
+        refused.stderr()
+    );
+    picture.assert_is_frame(&take(&mut open(&name)));
+    // It is free when the other is gone: what that left stands still.
+    old.kill();
+    let mut sender = send_picture(&name, SMALL, "");
+    sender.wait_for("sending");
+    sender.interrupt();
+    assert!(!name.file().exists(), "the segment is gone");
+}
+
+#[test]
+fn a_cpp_sender_that_takes_the_name_ends_shm_send_which_leaves_the_segment_alone() {
+    let picture = Picture::asset(SMALL);
+    let name = TestName::new("cpp-takes");
+    let scratch = Scratch::new(&name);
+    let mut sender = send_picture(&name, SMALL, "");
+    take(&mut open(&name));
+    let _old = old_sender(&name, &scratch, &picture, 60);
+    sender.ends_with(1);
+    assert!(
+        sender.stderr().contains("taken over"),
+        "{}",
+        sender.stderr()
+    );
+    picture.assert_is_frame(&take(&mut open(&name)));
 }

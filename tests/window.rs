@@ -62,13 +62,8 @@ impl Display {
                 .args(["search", "--onlyvisible", "--name", title])
                 .env("DISPLAY", &display)
                 .output();
-            window = String::from_utf8(output.unwrap().stdout)
-                .unwrap()
-                .trim()
-                .lines()
-                .next()
-                .unwrap_or("")
-                .to_owned();
+            let found = String::from_utf8(output.unwrap().stdout).unwrap();
+            window = found.lines().next().unwrap_or("").trim().into();
             !window.is_empty()
         });
         window

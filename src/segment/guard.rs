@@ -98,8 +98,10 @@ fn install() {
 
 /// Runs in the thread that touched the page, in the middle of anything.
 extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo, and SIGBUS has an address (sigaction(2)).
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo (sigaction(2)).
+    let info_ref = unsafe { &*info };
+    // SAFETY: SIGBUS is one of the signals that have an address.
+    let address = unsafe { info_ref.si_addr() } as usize;
     if patch(address) {
         return;
     }

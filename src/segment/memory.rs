@@ -112,6 +112,7 @@ impl Slots {
         unsafe { self.start(slot).add(FrameHeader::LEN) }
     }
 
+    #[expect(clippy::cast_ptr_alignment, reason = "a slot begins on a page")]
     fn header_words(&self, slot: usize) -> &HeaderWords {
         // SAFETY: a slot begins on a page and has at least a header's bytes, which are only ever accessed as atomics.
         unsafe { &*self.start(slot).cast::<HeaderWords>() }
@@ -207,6 +208,7 @@ impl Control {
     }
 
     /// Its words, to look at. They may be written if [`writable`](Self::writable).
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
     pub(crate) fn page(&self) -> &ControlPage {
         // SAFETY: the mapping is a page, begins on one, and the type is atomics throughout, valid for any bytes.
         unsafe { &*self.mapping.raw.as_ptr().cast::<ControlPage>() }

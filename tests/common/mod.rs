@@ -3,12 +3,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use shm_frame::{Error, Frame, Name, Receiver, Wait};
 
 /// Long enough for the slowest machine; nothing is said about how long it takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -105,6 +107,19 @@ impl Program {
         assert!(status.success(), "kill -{signal} {}", self.what);
     }
 
+    /// Stops it where it is, until it is sent CONT.
+    pub fn stop(&mut self) {
+        self.signal("STOP");
+        self.wait_until("it is stopped", |program| {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.pid())).unwrap();
+            stat.rsplit(')')
+                .next()
+                .unwrap()
+                .trim_start()
+                .starts_with('T')
+        });
+    }
+
     pub fn running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -173,5 +188,125 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     while !happened() {
         assert!(Instant::now() < end, "waited in vain until {what}");
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A directory of a test's own, removed when it is dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(name: &TestName) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name.as_str()[1..]);
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The files in it, in the order of their names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Opens a segment that is there or will be soon.
+pub fn open(name: &TestName) -> Receiver {
+    let name = Name::new(name.as_str()).unwrap();
+    let mut receiver = None;
+    wait_until("there is a segment", || {
+        receiver = match Receiver::open(&name) {
+            Ok(receiver) => Some(receiver),
+            Err(Error::NotFound { .. } | Error::NotASegment { .. }) => None,
+            Err(error) => panic!("{error}"),
+        };
+        receiver.is_some()
+    });
+    receiver.unwrap()
+}
+
+/// Takes the next frame and its pixels.
+pub fn take(receiver: &mut Receiver) -> (Frame, Vec<u8>) {
+    let mut pixels = Vec::new();
+    let mut frame = None;
+    wait_until("there is a frame", || {
+        if receiver.wait(PATIENCE).unwrap() == Wait::Frame {
+            frame = receiver.copy(&mut pixels).unwrap();
+        }
+        frame.is_some()
+    });
+    (frame.unwrap(), pixels)
+}
+
+/// The two commands and what they print.
+#[cfg(feature = "cli")]
+pub mod commands {
+    use std::process::Command;
+
+    use serde_json::Value;
+
+    use super::{Program, TestName};
+
+    pub const SEND: &str = env!("CARGO_BIN_EXE_shm-send");
+    pub const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
+
+    /// A command without a display, to be started. `args` are words between spaces.
+    pub fn command(program: &str, name: &TestName, args: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_remove("DISPLAY").env_remove("QT_QPA_PLATFORM");
+        command.args(["--name", name.as_str()]);
+        command.args(args.split_whitespace());
+        command
+    }
+
+    pub fn send(name: &TestName, args: &str) -> Program {
+        Program::start(&mut command(SEND, name, args))
+    }
+
+    pub fn recv(name: &TestName, args: &str) -> Program {
+        Program::start(&mut command(RECV, name, args))
+    }
+
+    impl Program {
+        /// What it printed, which must be JSON objects and nothing else.
+        pub fn json(&self) -> Vec<Value> {
+            let parse = |line| match serde_json::from_str(line) {
+                Ok(object @ Value::Object(_)) => object,
+                _ => self.fail(&format!("not a JSON object: {line}")),
+            };
+            self.stdout().lines().map(parse).collect()
+        }
+
+        /// What it printed of one event.
+        pub fn events(&self, event: &str) -> Vec<Value> {
+            let mut events = self.json();
+            events.retain(|object| object["event"] == event);
+            events
+        }
+
+        /// Waits until it printed an event that many times.
+        pub fn wait_for_events(&mut self, event: &str, count: usize) -> Vec<Value> {
+            let begin = format!(r#"{{"event":"{event}""#);
+            self.wait_until(&format!("it printed {event} {count} times"), |program| {
+                program.stdout().matches(&begin).count() >= count
+            });
+            self.events(event)
+        }
+
+        /// Ends it with SIGINT, as a user does.
+        pub fn interrupt(&mut self) -> &mut Self {
+            self.signal("INT");
+            self.ends_with(0)
+        }
     }
 }

@@ -1,7 +1,7 @@
 """A reader that knows the 24-byte header and nothing else, the way people write them.
 
 Usage: reader.py NAME WIDTH HEIGHT CHANNELS COUNT OUT
-Takes COUNT frames with different time stamps and writes the pixels of the last one to the file OUT.
+Takes COUNT frames with different time stamps and writes their pixels to the file OUT, one frame after the other.
 """
 
 import mmap
@@ -30,7 +30,7 @@ def read_frame():
     return timestamp_ms, pixels
 
 
-seen, last = 0, None
+seen, last, frames = 0, None, open(out, "wb")
 deadline = time.monotonic() + 20
 while seen < count:
     if time.monotonic() > deadline:
@@ -43,6 +43,7 @@ while seen < count:
         continue
     if timestamp_ms != last:
         seen, last = seen + 1, timestamp_ms
+        pixels.tofile(frames)
         print(f"frame {seen} {pixels.shape} delay {time.time() * 1000 - timestamp_ms:.0f} ms", flush=True)
     time.sleep(0.002)
-pixels.tofile(out)
+frames.close()

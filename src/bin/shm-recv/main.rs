@@ -391,12 +391,10 @@ impl Tally {
             torn,
             delay_ms,
         };
-        let mut text = format!(
-            "{frames} frames in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn"
+        let delays = delay_ms.map_or(String::new(), |delay_ms| format!("; delay {delay_ms}"));
+        let text = format!(
+            "{frames} frames in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{delays}"
         );
-        if let Some(delay_ms) = delay_ms {
-            text += &format!("; delay {delay_ms}");
-        }
         output.summary(&event, &text)
     }
 }

@@ -37,13 +37,12 @@ impl Saver {
     }
 
     fn free(&self, number: u64) -> PathBuf {
-        let path = self.directory.join(format!("{number:06}.png"));
-        if !path.exists() {
-            return path;
+        let mut path = self.directory.join(format!("{number:06}.png"));
+        let mut again = 1_u64;
+        while path.exists() {
+            again += 1;
+            path = self.directory.join(format!("{number:06}-{again}.png"));
         }
-        (2_u64..)
-            .map(|again| self.directory.join(format!("{number:06}-{again}.png")))
-            .find(|path| !path.exists())
-            .expect("there are fewer files than numbers")
+        path
     }
 }

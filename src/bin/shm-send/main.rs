@@ -23,6 +23,7 @@ use crate::source::Source;
 /// Puts images into a named shared-memory segment, for shm-recv and others to take the newest from.
 #[derive(Debug, Parser)]
 #[command(version)]
+#[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
 struct Args {
     /// Send this picture, whatever OpenCV reads [default: a moving test picture, every frame numbered]
     #[arg(long, value_name = "PATH")]
@@ -132,10 +133,8 @@ fn run(args: &Args) -> Result<()> {
     let stop = Stop::on_signals()?;
     let output = Output::new(args.json, args.quiet);
     let mut source = Source::new(args.image.as_deref(), args.size, args.channels)?;
-    let mut window = match args.show {
-        true => Some(Window::open(&format!("shm-send {}", args.name)).context("--show")?),
-        false => None,
-    };
+    let open = || Window::open(&format!("shm-send {}", args.name)).context("--show");
+    let mut window = args.show.then(open).transpose()?;
     let shape = source.shape();
     let mut sender = Sender::create(
         &args.name,
@@ -252,13 +251,9 @@ impl Tally {
             fps: rounded(fps),
             write_ms,
         };
-        let mut text = format!(
-            "{} frames in {seconds:.2} s, {fps:.1} frames/s",
-            self.frames
-        );
-        if let Some(write_ms) = write_ms {
-            text += &format!("; writing {write_ms}");
-        }
+        let writing = write_ms.map_or(String::new(), |write_ms| format!("; writing {write_ms}"));
+        let frames = self.frames;
+        let text = format!("{frames} frames in {seconds:.2} s, {fps:.1} frames/s{writing}");
         output.summary(&event, &text)
     }
 }

@@ -24,24 +24,16 @@ pub(crate) enum Source {
 
 impl Source {
     pub(crate) fn new(image: Option<&Path>, size: (u32, u32), channels: u8) -> Result<Self> {
-        match image {
-            Some(path) => {
-                let image =
-                    read(path, channels).with_context(|| format!("--image {}", path.display()))?;
-                Ok(Self::Still {
-                    shape: shape(&image)?,
-                    image,
-                })
-            }
-            None => {
-                let (width, height) = size;
-                let shape =
-                    Shape::new(height, width, channels.into()).context("--size and --channels")?;
-                Ok(Self::Test(
-                    TestPicture::new(shape).context("cannot draw the test picture")?,
-                ))
-            }
+        if let Some(path) = image {
+            let image =
+                read(path, channels).with_context(|| format!("--image {}", path.display()))?;
+            let shape = shape(&image)?;
+            return Ok(Self::Still { shape, image });
         }
+        let (width, height) = size;
+        let shape = Shape::new(height, width, channels.into()).context("--size and --channels")?;
+        let picture = TestPicture::new(shape).context("cannot draw the test picture")?;
+        Ok(Self::Test(picture))
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -161,7 +153,7 @@ impl TestPicture {
     /// Draws frame `number` over `pixels`.
     fn draw(&self, number: u64, pixels: &mut [u8]) -> Result<()> {
         let (width, height) = (self.shape.width(), self.shape.height());
-        let shift = i32::try_from(number * STEP % PERIOD.unsigned_abs() as u64)?;
+        let shift = i32::try_from(number * STEP % u64::from(PERIOD.unsigned_abs()))?;
         let mut picture = view_mut(pixels, height, width, self.shape.channels())?;
         let window = Mat::roi(&self.gradient, Rect::new(shift, 0, width, height))?;
         // Size and type fit, so this writes where `pixels` is and allocates nothing.
