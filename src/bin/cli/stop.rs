@@ -2,26 +2,40 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+/// Signals within this time are one: a shell and a wrapper may both pass on the same one.
+const ONE: Duration = Duration::from_secs(1);
 
 /// Set by SIGINT, SIGTERM and SIGHUP.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// From now on those signals set this, and a second one ends the process at once.
+    /// From now on those signals set this. One that comes later still ends the process at once, should it be stuck in a write
+    /// that nobody reads.
     pub(crate) fn on_signals() -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // In this order: the first signal finds the flag unset, and sets it.
-            flag::register_conditional_default(signal, Arc::clone(&stop))
-                .and_then(|_| flag::register(signal, Arc::clone(&stop)))
-                .context("cannot handle signals")?;
-        }
-        Ok(Self(stop))
+        let stop = Self(Arc::default());
+        let mut signals =
+            Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
+        let flag = Arc::clone(&stop.0);
+        thread::spawn(move || {
+            let mut first = None;
+            for signal in signals.forever() {
+                flag.store(true, Ordering::Relaxed);
+                if first.get_or_insert_with(Instant::now).elapsed() > ONE {
+                    // Does not come back, unless it fails: then the next signal tries again.
+                    let _ = emulate_default_handler(signal);
+                }
+            }
+        });
+        Ok(stop)
     }
 
     pub(crate) fn requested(&self) -> bool {
