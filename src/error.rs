@@ -35,6 +35,12 @@ pub enum Error {
         /// Bytes there are for pixels.
         room: usize,
     },
+    /// A frame that this process has no memory to copy.
+    #[error("no memory to copy a {shape} frame of {} bytes: expect a smaller one, or lease it", shape.bytes())]
+    NoMemory {
+        /// The image.
+        shape: Shape,
+    },
     /// Pixels that are not as many as the shape says.
     #[error("a {shape} frame has {} bytes of pixels, not {got}", shape.bytes())]
     Length {

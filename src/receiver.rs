@@ -129,6 +129,8 @@ struct Attached {
     /// The lease entry that this receiver owns.
     entry: Option<usize>,
     look_at: Instant,
+    /// What the last look found: one more frame may be taken, if there is one.
+    ending: Option<End>,
     /// Taking the latest frame failed at this wake word: not again before it changes. Without a control page the word
     /// is 0, and changes after a pause.
     failed_at: Option<u32>,
@@ -140,6 +142,7 @@ impl Attached {
             entry: own_entry(&segment),
             segment,
             look_at: Instant::now() + LOOK,
+            ending: None,
             failed_at: None,
         }
     }
@@ -177,6 +180,13 @@ impl Attached {
     fn words(&self, control: &ControlPage, slot: usize) -> (FrameHeader, u64) {
         let begin_ns = control.slot[slot].begin_ns.load(Ordering::Relaxed);
         (self.segment.slots.header(slot), begin_ns)
+    }
+
+    /// Copies the pixels that a slot's header claims, which may be torn.
+    fn copy(&self, slot: usize, header: FrameHeader, pixels: &mut Vec<u8>) -> Result<Shape, Error> {
+        let shape = self.shape(header)?;
+        self.segment.slots.copy(slot, shape, pixels)?;
+        Ok(shape)
     }
 
     fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
@@ -310,12 +320,14 @@ impl Receiver {
                 Err(end) => return Ok(Wait::Ended(*end)),
             };
             let now = Instant::now();
-            let mut end = None;
+            let mut end = attached.ending;
+            let last_chance = end.is_none();
             // The look comes first, and then wake word, state, latest in this order: what comes later changes the word, and
             // the last frame is seen before the end.
             if now >= attached.look_at {
                 attached.look_at = now + LOOK;
-                end = look(&attached.segment)?;
+                end = end.or(look(&attached.segment)?);
+                attached.ending = end;
             }
             let wake = attached.control().map_or(0, slots::wake);
             let (news, stated) = match attached.control() {
@@ -327,7 +339,7 @@ impl Receiver {
             };
             if !attached.segment.intact() {
                 end = Some(End::Broken);
-            } else if news && attached.failed_at != Some(wake) {
+            } else if news && last_chance && attached.failed_at != Some(wake) {
                 return Ok(Wait::Frame);
             }
             // A sender that ended is not alive either, and said so before.
@@ -398,7 +410,8 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits.
+    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits, [`Error::NoMemory`] if there is none
+    /// for the copy.
     pub fn copy(&mut self, pixels: &mut Vec<u8>) -> Result<Option<Frame>, Error> {
         let Ok(attached) = &mut self.attached else {
             return Ok(None);
@@ -408,7 +421,6 @@ impl Receiver {
         let Some(control) = attached.control() else {
             return copy_plain(attached, &mut self.seen, &mut self.torn, pixels);
         };
-        let slots = &attached.segment.slots;
         let mut taken = None;
         for _ in 0..if attached.entry.is_some() {
             COPIES_BEFORE_A_LEASE
@@ -422,10 +434,7 @@ impl Receiver {
                 continue;
             }
             let (header, begin_ns) = attached.words(control, latest.slot);
-            let shape = attached.shape(header);
-            if let Ok(shape) = shape {
-                slots.copy(latest.slot, shape, pixels);
-            }
+            let shape = attached.copy(latest.slot, header, pixels);
             if slots::end_copy(control, latest) {
                 taken = Some((latest, header, begin_ns, shape));
                 break;
@@ -436,10 +445,7 @@ impl Receiver {
             && let Some((latest, hold)) = attached.hold(self.seen.frame)
         {
             let (header, begin_ns) = attached.words(control, latest.slot);
-            let shape = attached.shape(header);
-            if let Ok(shape) = shape {
-                slots.copy(hold.held.slot(), shape, pixels);
-            }
+            let shape = attached.copy(hold.held.slot(), header, pixels);
             taken = Some((latest, header, begin_ns, shape));
         }
         let Some((latest, header, begin_ns, shape)) = taken.filter(|_| attached.segment.intact())
@@ -509,10 +515,7 @@ fn copy_between_writes(
             std::hint::spin_loop();
             header = slots.header(0);
         }
-        let shape = attached.shape(header);
-        if let Ok(shape) = shape {
-            slots.copy(0, shape, pixels);
-        }
+        let shape = attached.copy(0, header, pixels);
         // The reads of the copy must not move below.
         fence(Ordering::Acquire);
         if slots.header(0) == header {
@@ -540,8 +543,7 @@ fn copy_still_picture(
     }
     let slots = &attached.segment.slots;
     let first = slots.header(0);
-    let shape = attached.shape(first).ok()?;
-    slots.copy(0, shape, pixels);
+    let shape = attached.copy(0, first, pixels).ok()?;
     fence(Ordering::Acquire);
     let end = Instant::now() + PLAIN_NEXT;
     let mut second = slots.header(0);
@@ -555,7 +557,7 @@ fn copy_still_picture(
     }
     let mut again = Vec::new();
     if attached.shape(second).ok()? == shape {
-        slots.copy(0, shape, &mut again);
+        slots.copy(0, shape, &mut again).ok()?;
         fence(Ordering::Acquire);
     }
     if again == *pixels && attached.shape(slots.header(0)).ok()? == shape {
@@ -675,9 +677,13 @@ impl Lease<'_> {
     }
 
     /// Copies the pixels over what is in `pixels`.
-    pub fn copy_to(&self, pixels: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] if there is none for it.
+    pub fn copy_to(&self, pixels: &mut Vec<u8>) -> Result<(), Error> {
         let slots = &self.hold.attached.segment.slots;
-        slots.copy(self.hold.held.slot(), self.frame.shape, pixels);
+        slots.copy(self.hold.held.slot(), self.frame.shape, pixels)
     }
 
     /// Whether what was read is the frame. If not, somebody truncated or overwrote the segment meanwhile, and parts of it

@@ -25,7 +25,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{Uid, User, linkat};
 
 use self::memory::{Access, Control, Slots};
-use crate::layout::{ControlPage, Geometry, MAGIC, PAGE, VERSION};
+use crate::layout::{ControlPage, Geometry, MAGIC, OPEN, PAGE, VERSION};
 use crate::name::DIRECTORY;
 use crate::sync::Ordering;
 use crate::{Error, FrameHeader, Name};
@@ -392,7 +392,7 @@ impl Segment {
     pub(crate) fn create(name: &Name, plan: Plan, replace: bool) -> Result<Self, Error> {
         let segment = match Self::unnamed(name, plan) {
             Err(error @ Error::NoRoom { .. }) => {
-                make_room(name, plan.geometry, error)?;
+                make_room(name, plan.geometry, replace, error)?;
                 Self::unnamed_after_making_room(name, plan)?
             }
             result => result?,
@@ -620,6 +620,19 @@ impl Segment {
         same && !self.slots.truncated() && !self.control.as_ref().is_some_and(Control::truncated)
     }
 
+    /// Whether all that the sender wrote in the control page and never changes is still there.
+    pub(crate) fn constants_hold(&self) -> bool {
+        let geometry = self.slots.geometry();
+        self.control.as_ref().is_none_or(|control| {
+            let page = control.page();
+            page.version.load(Ordering::Relaxed) == VERSION
+                && page.slots.load(Ordering::Relaxed) as usize == geometry.slots
+                && page.stride.load(Ordering::Relaxed) == geometry.stride as u64
+                && page.capacity.load(Ordering::Relaxed) == geometry.capacity as u64
+                && page.state.load(Ordering::Relaxed) == OPEN
+        })
+    }
+
     /// What a look at the file says. For every [`LOOK`].
     pub(crate) fn look(&self) -> Result<Look, Error> {
         let metadata = self
@@ -676,14 +689,18 @@ fn available(name: &Name) -> Result<u64, Error> {
 }
 
 /// Removes a dead sender's segment, if a new one does not fit beside it but fits in its place; else fails with `error`.
-fn make_room(name: &Name, geometry: Geometry, error: Error) -> Result<(), Error> {
+fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Result<(), Error> {
     let Some(existing) = Existing::open(name)? else {
         return Err(error);
     };
-    if !existing.own_name()?
-        || existing.alive()?
-        || !matches!(existing.contents()?, Contents::Native(_))
-    {
+    if !existing.own_name()? {
+        return Err(error);
+    }
+    if !replace {
+        // That somebody is there matters more than that there is no room beside him.
+        existing.may_be_replaced()?;
+    }
+    if existing.alive()? || !matches!(existing.contents()?, Contents::Native(_)) {
         return Err(error);
     }
     let held = existing.metadata.blocks() * 512;

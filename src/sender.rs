@@ -19,7 +19,8 @@ pub struct SenderOptions {
     /// 1 to 16. With 4, two receivers can lease at a time; with 1 every frame is written where programs that know only the
     /// 24-byte header look for it.
     pub slots: usize,
-    /// Permission bits, whatever the umask. Who may only read receives by copying; who may also write can lease.
+    /// Permission bits, whatever the umask; the owner may always read and write. Who may only read receives by copying; who may
+    /// also write can lease.
     pub mode: u32,
     /// Take the name over even from a live sender.
     pub replace: bool,
@@ -74,7 +75,8 @@ impl Sender {
     pub fn create(name: &Name, options: &SenderOptions) -> Result<Self, Error> {
         let plan = Plan {
             geometry: geometry(options.slots, options.capacity)?,
-            mode: options.mode,
+            // Whoever may not write a segment can't take its locks, not even to replace what he left himself.
+            mode: options.mode | 0o600,
             session: new_session(),
         };
         let segment = Segment::create(name, plan, options.replace)?;
@@ -165,12 +167,17 @@ impl Sender {
     fn look(&mut self, now: u64) -> Result<(), Error> {
         self.look_at_ns = now + LOOK_NS;
         match self.segment.look()? {
+            Look::Sound if !self.segment.constants_hold() => return self.move_to(self.plan),
             Look::Broken => return self.move_to(self.plan),
             Look::Nameless => match named(self.segment.name())? {
                 Some(_) => return Err(self.segment.taken_over()),
                 // A sender without a control page may be between its unlink and its create: look again.
                 None if !self.nameless => self.nameless = true,
-                None => return self.move_to(self.plan),
+                None => match self.move_to(self.plan) {
+                    // The nameless one still has the memory, and its receivers: go on for them.
+                    Err(Error::NoRoom { .. }) => {}
+                    result => return result,
+                },
             },
             Look::Sound => self.nameless = false,
         }

@@ -1,684 +1,461 @@
-//! The two commands as their users run them.
+//! The two commands as a user has them: flags, outputs, signals, restarts, exit codes.
 #![cfg(feature = "cli")]
 
 mod common;
 
+use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::SystemTime;
 
-use common::{Program, TestName, wait_until};
-use serde_json::Value;
-use shm_frame::{Name, Receiver, Wait};
+use common::commands::{RECV, SEND, command, recv, send};
+use common::{Program, Scratch, TestName, open, take};
+use serde_json::{Value, json};
+use shm_frame::{FrameHeader, Name, Sender, SenderOptions, Shape};
 
-const SEND: &str = env!("CARGO_BIN_EXE_shm-send");
-const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 
-fn start(program: &str, name: &TestName, args: &[&str]) -> Program {
-    let mut command = Command::new(program);
-    // No display: `auto` is `none`.
-    Program::start(
-        command
-            .env_remove("DISPLAY")
-            .args(["--name", name.as_str()])
-            .args(args),
-    )
+/// A sender in this process, for frames one at a time.
+fn publisher(name: &TestName, capacity: usize) -> Sender {
+    let options = SenderOptions {
+        capacity,
+        ..SenderOptions::default()
+    };
+    Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap()
 }
 
-fn shm_send(name: &TestName, args: &[&str]) -> Program {
-    start(SEND, name, args)
+fn shape(width: u32, height: u32, channels: u32) -> Shape {
+    Shape::new(height, width, channels).unwrap()
 }
 
-fn shm_recv(name: &TestName, args: &[&str]) -> Program {
-    start(RECV, name, args)
+fn publish(sender: &mut Sender, shape: Shape) {
+    sender.publish(shape, &vec![7; shape.bytes()]).unwrap();
 }
 
-fn run(program: &str, args: &[&str]) -> Program {
-    let mut program = Program::start(Command::new(program).args(args));
+fn run(command: &mut Command) -> Program {
+    let mut program = Program::start(command);
     program.end();
     program
 }
 
-fn events(program: &Program, event: &str) -> Vec<Value> {
-    let json = |line| {
-        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"))
-    };
-    program
-        .stdout()
+/// Starts it and fails unless it ends with this exit code, says all this on stderr and leaves no segment.
+fn refuses(program: &mut Program, name: &TestName, code: i32, says: &[&str]) {
+    program.ends_with(code);
+    for text in says {
+        program.assert_stderr(text);
+    }
+    assert!(
+        !program.stderr().contains("panicked"),
+        "{}",
+        program.stderr()
+    );
+    assert!(!name.file().exists(), "it left a segment");
+}
+
+/// The names of a JSON object's fields and of those inside it, in their order.
+fn keys(line: &str) -> Vec<&str> {
+    let parts: Vec<_> = line.split('"').collect();
+    let named = parts.windows(2).filter(|pair| pair[1].starts_with(':'));
+    named.map(|pair| pair[0]).collect()
+}
+
+fn lines_of<'a>(stdout: &'a str, event: &str) -> Vec<&'a str> {
+    let begin = format!(r#"{{"event":"{event}""#);
+    stdout
         .lines()
-        .map(json)
-        .filter(|line| line["event"] == event)
+        .filter(|line| line.starts_with(&begin))
         .collect()
 }
 
-fn wait_for_segment(name: &TestName) {
-    wait_until("there is a segment", || name.file().exists());
+fn numbers(events: &[Value], key: &str) -> Vec<u64> {
+    events
+        .iter()
+        .map(|event| event[key].as_u64().unwrap())
+        .collect()
 }
 
-fn scratch(name: &TestName, what: &str) -> PathBuf {
-    let path =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{what}", &name.as_str()[1..]));
-    let _ = fs::remove_dir_all(&path);
-    path
+fn unix_ms() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
+// --- help, versions, usage
+
+#[test]
+fn help_names_every_flag_and_the_default_name() {
+    for (program, flags) in [
+        (
+            SEND,
+            "image name fps count slots mode replace size channels show json quiet",
+        ),
+        (
+            RECV,
+            "name width height channels count timeout view save json quiet",
+        ),
+    ] {
+        let mut help = run(Command::new(program).arg("--help"));
+        help.ends_with(0);
+        for flag in flags.split(' ') {
+            help.assert_stdout(&format!("--{flag}"));
+        }
+        help.assert_stdout("/mmaptest_shm");
+        assert_eq!(help.stderr(), "");
+        let mut version = run(Command::new(program).arg("--version"));
+        version.ends_with(0);
+        version.assert_stdout(env!("CARGO_PKG_VERSION"));
+    }
 }
 
 #[test]
-fn names_that_shm_open_refuses_are_usage_errors_that_say_why() {
+fn what_is_no_usage_is_exit_2_with_the_reason() {
+    let name = TestName::new("usage");
+    for (program, args, says) in [
+        (SEND, "--bogus", "--bogus"),
+        (SEND, "word", "word"),
+        (SEND, "--fps=-1", "--fps"),
+        (SEND, "--fps=nan", "--fps"),
+        (SEND, "--fps=fast", "--fps"),
+        (SEND, "--count=-1", "--count"),
+        (SEND, "--count=0", "--count"),
+        (SEND, "--slots=0", "1..=16"),
+        (SEND, "--slots=17", "1..=16"),
+        (SEND, "--slots=-1", "--slots"),
+        (SEND, "--mode=0680", "octal"),
+        (SEND, "--mode=1000", "0777"),
+        (SEND, "--mode=rw", "octal"),
+        (SEND, "--size=640", "640x404"),
+        (SEND, "--size=0x404", "640x404"),
+        (SEND, "--size=640x-1", "640x404"),
+        (SEND, "--channels=0", "--channels"),
+        (SEND, "--channels=2", "--channels"),
+        (SEND, "--channels=5", "--channels"),
+        (SEND, "--image=x.png --size=64x48", "--size"),
+        (RECV, "--bogus", "--bogus"),
+        (RECV, "--width=0", "--width"),
+        (RECV, "--width=wide", "--width"),
+        (RECV, "--height=-1", "--height"),
+        (RECV, "--channels=2", "--channels"),
+        (RECV, "--channels=5", "--channels"),
+        (RECV, "--count=x", "--count"),
+        (RECV, "--count=0", "--count"),
+        (RECV, "--timeout=0", "--timeout"),
+        (RECV, "--timeout=-1", "--timeout"),
+        (RECV, "--timeout=soon", "--timeout"),
+        (RECV, "--view=screen", "--view"),
+    ] {
+        // Bounded, should it be accepted.
+        let bounds = if program == SEND {
+            "--fps=0 --count=1"
+        } else {
+            "--timeout=1"
+        };
+        let flag = args.split('=').next().unwrap();
+        let bounds = bounds.split(' ').filter(|bound| !bound.starts_with(flag));
+        let mut refused = Program::start(command(program, &name, args).args(bounds));
+        refuses(&mut refused, &name, 2, &[says]);
+        assert_eq!(refused.stdout(), "", "{args}");
+    }
+}
+
+#[test]
+fn names_that_shm_open_would_refuse_are_exit_2_with_the_reason() {
     let long = "x".repeat(256);
-    for program in [SEND, RECV] {
-        for (name, why) in [
-            ("", "empty"),
-            ("/", "empty"),
-            ("a/b", "slash"),
-            ("..", "directory"),
-            (&long, "255"),
-        ] {
-            let mut program = run(program, &["--name", name]);
-            program.ends_with(2);
-            assert!(
-                program.stderr().contains(why) && program.stderr().contains("--name"),
-                "{}",
-                program.stderr()
-            );
+    for (name, why) in [
+        ("", "empty"),
+        ("/", "empty"),
+        (".", "directory"),
+        ("/..", "directory"),
+        ("a/b", "slash"),
+        ("//a", "slash"),
+        ("a/", "slash"),
+        (&long, "255"),
+    ] {
+        for program in [SEND, RECV] {
+            let mut refused = Program::start(Command::new(program).args(["--name", name]));
+            refused.ends_with(2);
+            refused.assert_stderr(why);
+            refused.assert_stderr("--name");
+            assert_eq!(refused.stdout(), "");
         }
     }
 }
 
 #[test]
-fn flags_out_of_range_are_usage_errors() {
-    let send: &[&[&str]] = &[
-        &["--slots", "0"],
-        &["--slots", "17"],
-        &["--fps", "-1"],
-        &["--fps", "nan"],
-        &["--count", "0"],
-        &["--mode", "888"],
-        &["--mode", "1777"],
-        &["--size", "640"],
-        &["--size", "0x4"],
-        &["--size", "9x9", "--image", PICTURE],
-        &["--channels", "5"],
-        &["--what"],
-    ];
-    let recv: &[&[&str]] = &[
-        &["--width", "0"],
-        &["--height", "-4"],
-        &["--timeout", "0"],
-        &["--timeout", "soon"],
-        &["--view", "wall"],
-        &["--count", "0"],
-    ];
-    for (program, lists) in [(SEND, send), (RECV, recv)] {
-        for args in lists {
-            run(program, args).ends_with(2);
-        }
+fn the_leading_slash_of_a_name_may_be_left_out() {
+    let name = TestName::new("a name, of ümläuts");
+    let bare = &name.as_str()[1..];
+    let mut sender = Program::start(Command::new(SEND).args(["--name", bare]));
+    sender.wait_for("sending");
+    assert!(name.file().exists());
+    for name in [bare, name.as_str()] {
+        let mut receiver = Program::start(
+            Command::new(RECV).args(["--name", name, "--count", "1", "--view", "none"]),
+        );
+        receiver.ends_with(0);
     }
+    sender.interrupt();
+    assert!(!name.file().exists());
 }
 
-#[test]
-fn help_and_version_are_told() {
-    for program in [SEND, RECV] {
-        let mut help = run(program, &["--help"]);
-        assert!(
-            help.ends_with(0).stdout().contains("--name"),
-            "{}",
-            help.stdout()
-        );
-        let mut version = run(program, &["--version"]);
-        assert!(
-            version
-                .ends_with(0)
-                .stdout()
-                .contains(env!("CARGO_PKG_VERSION"))
-        );
-    }
-}
+// --- shm-send
 
 #[test]
-fn either_side_may_start_first_and_count_ends_both() {
-    let name = TestName::new("first");
-    let mut receiver = shm_recv(&name, &["--count", "5"]);
-    receiver.wait_for("waiting for a sender");
-    let mut sender = shm_send(&name, &["--count", "60"]);
-    receiver.ends_with(0);
-    assert!(
-        receiver.stdout().contains("frame 1  640x404x3  sent "),
-        "{}",
-        receiver.stdout()
-    );
-    assert!(
-        receiver.stdout().contains("5 frames in "),
-        "{}",
-        receiver.stdout()
-    );
-    let mut late = shm_recv(&name, &["--count", "5"]);
-    late.ends_with(0);
+fn count_ends_the_sender_after_that_many_frames() {
+    let name = TestName::new("count");
+    let mut sender = send(&name, "--count 5 --fps 0 --json");
     sender.ends_with(0);
-    assert!(
-        sender.stdout().contains("60 frames in "),
-        "{}",
-        sender.stdout()
-    );
+    assert_eq!(numbers(&sender.events("sent"), "frame"), [1, 2, 3, 4, 5]);
+    assert_eq!(sender.events("summary")[0]["frames"], 5);
     assert!(!name.file().exists());
 }
 
 #[test]
-fn a_receiver_waits_out_a_restart_with_the_same_size_and_another() {
-    let name = TestName::new("restart");
-    let mut receiver = shm_recv(&name, &["--json"]);
-    for (size, width) in [
-        ("320x200", 320),
-        ("320x200", 320),
-        ("640x400", 640),
-        ("160x100", 160),
-    ] {
-        let before = events(&receiver, "frame").len();
-        let mut sender = shm_send(&name, &["--size", size]);
-        receiver.wait_until("it has frames", |receiver| {
-            events(receiver, "frame").len() > before + 2
-        });
-        assert!(
-            events(&receiver, "frame")[before..]
-                .iter()
-                .all(|frame| frame["width"] == width)
-        );
-        let closed = events(&receiver, "closed").len();
-        sender.signal("INT");
+fn a_rate_is_never_exceeded_and_30_is_the_default() {
+    for (args, fps) in [("", 30.0), ("--fps 50", 50.0), ("--fps 12.5", 12.5)] {
+        let name = TestName::new("rate");
+        let mut sender = send(&name, &format!("--count 8 --json {args}"));
         sender.ends_with(0);
-        receiver.wait_until("it says that the sender ended", |receiver| {
-            events(receiver, "closed").len() == closed + 1
-        });
+        let seconds = sender.events("summary")[0]["seconds"].as_f64().unwrap();
+        // Seven periods lie between eight frames; the summary is rounded to a ms.
+        assert!(seconds >= 7.0 / fps - 0.001, "{args}: {seconds} s");
     }
-    receiver.signal("INT");
-    receiver.ends_with(0);
-    assert_eq!(events(&receiver, "attached").len(), 4);
 }
 
 #[test]
-fn signals_end_both_cleanly() {
-    for signal in ["INT", "TERM", "HUP"] {
-        // In a wait for a segment, in a wait for a frame, and flat out.
-        for fps in ["0.1", "0"] {
-            let name = TestName::new("signal");
-            let mut waiting = shm_recv(&name, &[]);
-            waiting.wait_for("waiting");
-            waiting.signal(signal);
-            waiting.ends_with(0);
-            let mut sender = shm_send(&name, &["--fps", fps]);
-            sender.wait_for("sending");
-            let mut receiver = shm_recv(&name, &[]);
-            receiver.wait_for("attached");
-            receiver.signal(signal);
-            receiver.ends_with(0);
-            assert!(receiver.stdout().contains(" torn"), "{}", receiver.stdout());
-            sender.signal(signal);
-            sender.ends_with(0);
-            assert!(sender.stdout().contains("frames/s"), "{}", sender.stdout());
-            assert!(!name.file().exists(), "SIG{signal} left the segment");
+fn from_1_to_16_slots_frames_arrive() {
+    for slots in 1..=16 {
+        let name = TestName::new("slots");
+        let mut sender = send(&name, &format!("--slots {slots} --size 64x48"));
+        let mut receiver = recv(&name, "--count 2 --json");
+        receiver.ends_with(0);
+        assert_eq!(receiver.events("attached")[0]["slots"], slots);
+        // All but two can be leased.
+        let path = if slots > 2 { "leased" } else { "copied" };
+        assert_eq!(receiver.events("frame")[0]["path"], path, "{slots} slots");
+        sender.interrupt();
+    }
+}
+
+#[test]
+fn four_slots_are_the_default_and_two_receivers_can_lease_them() {
+    let name = TestName::new("leases");
+    let _sender = send(&name, "--size 64x48");
+    let mut receivers = [(); 3].map(|()| {
+        let mut receiver = recv(&name, "--json");
+        receiver.wait_for_events("frame", 2);
+        receiver
+    });
+    for (receiver, path) in receivers.iter_mut().zip(["leased", "leased", "copied"]) {
+        receiver.interrupt();
+        assert_eq!(receiver.events("attached")[0]["slots"], 4);
+        for frame in receiver.events("frame") {
+            assert_eq!(frame["path"], path, "{frame}");
         }
     }
 }
 
 #[test]
-fn the_mode_is_what_was_asked_for_whatever_the_umask() {
+fn the_mode_is_as_asked_for_whatever_the_umask() {
     for (umask, args, mode) in [
         ("077", "--mode 0644", 0o644),
         ("000", "", 0o600),
-        ("777", "--mode 666", 0o666),
+        ("022", "--mode 666", 0o666),
+        ("777", "--mode 0606", 0o606),
     ] {
         let name = TestName::new("mode");
-        let script = format!("umask {umask}; exec {SEND} --name {} {args}", name.as_str());
-        let mut sender = Program::start(Command::new("sh").args(["-c", &script]));
-        wait_for_segment(&name);
-        assert_eq!(
-            fs::metadata(name.file()).unwrap().permissions().mode() & 0o7777,
-            mode
-        );
-        sender.signal("INT");
-        sender.ends_with(0);
-    }
-}
-
-#[test]
-fn a_picture_that_cannot_be_read_is_an_error_and_no_segment_is_made() {
-    let name = TestName::new("unreadable");
-    let directory = scratch(&name, "pictures");
-    fs::create_dir_all(&directory).unwrap();
-    let file = |file: &str, bytes: &[u8]| {
-        let path = directory.join(file);
-        fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let corrupt = [&fs::read(PICTURE).unwrap()[..40], b"not a picture any more"].concat();
-    for (path, why) in [
-        ("/no/such/file.png".to_owned(), "No such file"),
-        (directory.to_str().unwrap().to_owned(), "directory"),
-        (file("empty.png", b""), "no picture"),
-        (file("text.png", b"hello"), "no picture"),
-        (file("corrupt.png", &corrupt), "no picture"),
-    ] {
-        let mut sender = shm_send(&name, &["--image", &path, "--count", "1"]);
-        sender.ends_with(1);
-        let error = sender.stderr();
-        assert!(
-            error.contains(why) && error.contains("--image") && error.contains(&path),
-            "{error}"
-        );
+        let script = format!("umask {umask}; exec \"$0\" --name \"$1\" {args}");
+        let mut sender =
+            Program::start(Command::new("sh").args(["-c", &script, SEND, name.as_str()]));
+        sender.wait_for("sending");
+        let permissions = fs::metadata(name.file()).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o7777, mode, "umask {umask}, {args}");
+        sender.interrupt();
         assert!(!name.file().exists());
     }
 }
 
 #[test]
-fn a_second_sender_is_refused_with_the_pid_and_may_take_over() {
-    let name = TestName::new("second");
-    let mut first = shm_send(&name, &[]);
-    let mut receiver = shm_recv(&name, &["--json"]);
-    receiver.wait_for("\"frame\"");
-    let mut second = shm_send(&name, &[]);
-    second.ends_with(1);
-    assert!(
-        second.stderr().contains(&format!("pid {}", first.pid())),
-        "{}",
-        second.stderr()
-    );
-    assert!(second.stderr().contains("--replace"), "{}", second.stderr());
-    let mut third = shm_send(&name, &["--replace"]);
-    first.ends_with(1);
-    assert!(
-        first.stderr().contains(&format!(
-            "taken over by another sender, pid {}",
-            third.pid()
-        )),
-        "{}",
-        first.stderr()
-    );
-    let pid = third.pid();
-    receiver.wait_until("it follows", |receiver| {
-        events(receiver, "attached")
-            .iter()
-            .any(|event| event["pid"] == pid)
-    });
-    assert!(
-        name.file().exists(),
-        "the first removed what is not its own"
-    );
-    third.signal("INT");
-    third.ends_with(0);
-    receiver.wait_for("\"closed\"");
-}
-
-#[test]
-fn a_sender_starts_where_a_dead_one_left_its_segment_and_old_frames_are_not_news() {
-    let name = TestName::new("dead");
-    let mut dead = shm_send(&name, &["--size", "320x200"]);
-    wait_for_segment(&name);
-    let mut witness = shm_recv(&name, &["--count", "1"]);
-    witness.ends_with(0);
-    dead.kill();
-    let mut receiver = shm_recv(&name, &["--json", "--timeout", "0.5"]);
-    receiver.ends_with(1);
-    assert_eq!(events(&receiver, "frame").len(), 0, "{}", receiver.stdout());
-    let left = format!("left by a sender that is gone, pid {}", dead.pid());
-    assert!(receiver.stderr().contains(&left), "{}", receiver.stderr());
-
-    let mut receiver = shm_recv(&name, &["--json", "--count", "2"]);
-    receiver.wait_for("waiting");
-    let _sender = shm_send(&name, &["--size", "64x48"]);
-    receiver.ends_with(0);
-    assert!(
-        events(&receiver, "frame")
-            .iter()
-            .all(|frame| frame["width"] == 64)
-    );
-}
-
-#[test]
-fn a_mismatch_is_warned_of_once_for_each_change_and_nothing_of_it_is_shown() {
-    let name = TestName::new("mismatch");
-    let mut receiver = shm_recv(
-        &name,
-        &[
-            "--json",
-            "--width",
-            "640",
-            "--height",
-            "404",
-            "--channels",
-            "3",
-        ],
-    );
-    for args in [
-        ["--size", "320x200", "--channels", "3"],
-        ["--size", "640x404", "--channels", "1"],
+fn the_test_picture_has_the_size_and_channels_asked_for() {
+    for (args, expected) in [
+        ("", shape(640, 404, 3)),
+        ("--size 64x48", shape(64, 48, 3)),
+        ("--size 7x5 --channels 1", shape(7, 5, 1)),
+        ("--size 33x100 --channels 4", shape(33, 100, 4)),
+        ("--size 1x1", shape(1, 1, 3)),
+        ("--size 5000x2 --channels 3", shape(5000, 2, 3)),
     ] {
-        let before = events(&receiver, "mismatch").len();
-        let mut sender = shm_send(
-            &name,
-            &[&args[..], &["--count", "20", "--fps", "100"]].concat(),
-        );
-        sender.ends_with(0);
-        receiver.wait_until("it warns", |receiver| {
-            events(receiver, "mismatch").len() == before + 1
-        });
-    }
-    let mut sender = shm_send(&name, &[]);
-    receiver.wait_until("it has frames", |receiver| {
-        events(receiver, "frame").len() > 2
-    });
-    sender.signal("INT");
-    sender.ends_with(0);
-    receiver.signal("INT");
-    receiver.ends_with(0);
-    let mismatches = events(&receiver, "mismatch");
-    assert_eq!(mismatches.len(), 2, "{}", receiver.stdout());
-    assert_eq!(mismatches[0]["got"]["width"], 320);
-    assert_eq!(mismatches[0]["expected"]["width"], 640);
-    assert_eq!(mismatches[1]["got"]["channels"], 1);
-    assert!(
-        events(&receiver, "frame")
-            .iter()
-            .all(|frame| frame["width"] == 640 && frame["channels"] == 3)
-    );
-    assert!(
-        receiver
-            .stderr()
-            .contains("are 320x200x3, expected 640x404x3"),
-        "{}",
-        receiver.stderr()
-    );
-}
-
-#[test]
-fn a_timeout_says_what_was_waited_for() {
-    let name = TestName::new("timeout");
-    let mut receiver = shm_recv(&name, &["--timeout", "0.2"]);
-    receiver.ends_with(1);
-    assert!(
-        receiver
-            .stderr()
-            .contains("no new frame for 0.2 s: there is no segment"),
-        "{}",
-        receiver.stderr()
-    );
-
-    let mut sender = shm_send(&name, &[]);
-    wait_for_segment(&name);
-    let mut receiver = shm_recv(&name, &["--timeout", "0.5", "--width", "7"]);
-    receiver.ends_with(1);
-    assert!(
-        receiver
-            .stderr()
-            .contains("are 640x404x3, expected 7xanyxany"),
-        "{}",
-        receiver.stderr()
-    );
-
-    let mut receiver = shm_recv(&name, &["--timeout", "1"]);
-    receiver.wait_for("frame");
-    sender.signal("STOP");
-    receiver.ends_with(1);
-    assert!(
-        receiver.stderr().contains("publishes nothing"),
-        "{}",
-        receiver.stderr()
-    );
-    sender.signal("CONT");
-    sender.signal("INT");
-    sender.ends_with(0);
-}
-
-#[test]
-fn saved_frames_are_named_by_number_and_never_overwritten() {
-    let name = TestName::new("save");
-    let directory = scratch(&name, "frames");
-    for _ in 0..2 {
-        let mut receiver = shm_recv(
-            &name,
-            &[
-                "--save",
-                directory.to_str().unwrap(),
-                "--json",
-                "--count",
-                "1",
-            ],
-        );
-        receiver.wait_for("waiting");
-        let mut sender = shm_send(&name, &["--fps", "2"]);
-        receiver.ends_with(0);
-        assert_eq!(events(&receiver, "frame")[0]["frame"], 1);
-        sender.signal("INT");
-        sender.ends_with(0);
-    }
-    let mut files: Vec<_> = fs::read_dir(&directory)
-        .unwrap()
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .collect();
-    files.sort();
-    assert_eq!(files, ["000001-2.png", "000001.png"]);
-}
-
-/// The names of an object's fields, as they stand in the line.
-fn fields(line: &str) -> Vec<String> {
-    let words = line
-        .split('"')
-        .enumerate()
-        .filter(|(i, _)| i % 2 == 1)
-        .map(|(_, word)| word);
-    words
-        .filter(|word| line.contains(&format!("\"{word}\":")))
-        .map(str::to_owned)
-        .collect()
-}
-
-#[test]
-fn json_has_the_documented_fields_in_order_and_stdout_nothing_else() {
-    let name = TestName::new("json");
-    let mut receiver = shm_recv(&name, &["--json", "--count", "3"]);
-    let mut sender = shm_send(&name, &["--json", "--count", "30"]);
-    receiver.ends_with(0);
-    sender.ends_with(0);
-    let line = |program: &Program, event: &str| {
-        let start = format!("{{\"event\":\"{event}\"");
-        let stdout = program.stdout();
-        stdout
-            .lines()
-            .find(|line| line.starts_with(&start))
-            .unwrap_or_else(|| panic!("no {event}: {stdout}"))
-            .to_owned()
-    };
-    let frame = [
-        "event",
-        "frame",
-        "width",
-        "height",
-        "channels",
-        "sent_ms",
-        "received_ms",
-        "delay_ms",
-        "skipped",
-        "path",
-        "leased",
-    ];
-    let expect = |line: String, names: &[&str]| assert_eq!(fields(&line), names, "{line}");
-    // "frame" is a value and a key.
-    expect(
-        line(&receiver, "frame"),
-        &[&["event", "frame"], &frame[1..10]].concat(),
-    );
-    let quantiles = ["min", "p50", "p99", "max"];
-    let summary = [
-        "event", "frames", "seconds", "fps", "skipped", "torn", "delay_ms",
-    ];
-    expect(
-        line(&receiver, "summary"),
-        &[&summary[..], &quantiles].concat(),
-    );
-    expect(
-        line(&sender, "sent"),
-        &["event", "frame", "sent_ms", "write_ms"],
-    );
-    expect(
-        line(&sender, "summary"),
-        &[
-            &["event", "frames", "seconds", "fps", "write_ms"][..],
-            &quantiles,
-        ]
-        .concat(),
-    );
-    for program in [&sender, &receiver] {
-        for line in program.stdout().lines() {
-            assert!(
-                serde_json::from_str::<Value>(line).unwrap().is_object(),
-                "{line}"
-            );
-        }
-    }
-    assert_eq!(events(&sender, "sent").len(), 30);
-    let first = &events(&receiver, "frame")[0];
-    assert!(first["received_ms"].as_i64() >= first["sent_ms"].as_i64());
-    assert!(first["delay_ms"].as_f64().unwrap() > 0.0);
-}
-
-#[test]
-fn quiet_prints_the_summary_alone() {
-    let name = TestName::new("quiet");
-    let mut sender = shm_send(&name, &["--quiet"]);
-    let mut receiver = shm_recv(&name, &["--quiet", "--count", "3"]);
-    receiver.ends_with(0);
-    sender.signal("INT");
-    sender.ends_with(0);
-    for program in [&sender, &receiver] {
-        assert_eq!(program.stdout().lines().count(), 1, "{}", program.stdout());
-        assert_eq!(program.stderr(), "");
+        let name = TestName::new("size");
+        let mut sender = send(&name, args);
+        let (frame, pixels) = take(&mut open(&name));
+        assert_eq!(frame.shape, expected, "{args}");
+        assert_eq!(pixels.len(), expected.bytes(), "{args}");
+        sender.interrupt();
+        assert!(!name.file().exists());
     }
 }
 
 #[test]
-fn a_closed_pipe_is_a_quiet_end() {
-    let name = TestName::new("closed");
-    let sender = shm_send(&name, &[]);
-    wait_for_segment(&name);
-    for (command, status) in [
+fn a_size_that_is_too_large_is_an_error_that_says_so() {
+    let name = TestName::new("too-large");
+    for (size, says) in [
+        // No image can be so large.
         (
-            format!(
-                "{RECV} --quiet --json --name {}-none --timeout 0.1",
-                name.as_str()
-            ),
-            1,
+            "2147483647x2147483647",
+            "2147483647x2147483647x3 is no image",
         ),
-        (format!("{RECV} --view none --name {}", name.as_str()), 0),
-        (
-            format!("{RECV} --view none --json --name {}", name.as_str()),
-            0,
-        ),
-        (format!("{SEND} --json --name {}-other", name.as_str()), 0),
+        // One can, but not here.
+        ("2147483647x100000 --channels 1", "/dev/shm has"),
     ] {
-        let script = format!("{{ {command}; echo \"ended with $?\" >&2; }} | head -n 1");
-        let mut shell = Program::start(Command::new("sh").args(["-c", &script]));
-        shell.ends_with(0);
-        assert!(
-            shell.stderr().contains(&format!("ended with {status}")),
-            "{command}: {}",
-            shell.stderr()
-        );
-        assert!(
-            !shell.stderr().to_lowercase().contains("pipe"),
-            "{}",
-            shell.stderr()
-        );
+        let mut sender = send(&name, &format!("--fps 0 --count 1 --size {size}"));
+        refuses(&mut sender, &name, 1, &[says]);
     }
-    drop(sender);
-    assert!(!PathBuf::from(format!("{}-other", name.file().display())).exists());
 }
 
 #[test]
-fn skipped_frames_are_counted() {
-    let name = TestName::new("skipped");
-    let directory = scratch(&name, "frames");
-    let _sender = shm_send(&name, &["--fps", "0"]);
-    let mut receiver = shm_recv(
-        &name,
-        &[
-            "--json",
-            "--count",
-            "5",
-            "--save",
-            directory.to_str().unwrap(),
-        ],
-    );
-    receiver.ends_with(0);
-    let frames = events(&receiver, "frame");
-    assert_eq!(frames[0]["skipped"], 0);
-    for pair in frames.windows(2) {
-        let number = |i: usize| pair[i]["frame"].as_u64().unwrap();
-        assert_eq!(pair[1]["skipped"], number(1) - number(0) - 1);
-    }
-    let skipped: u64 = frames
-        .iter()
-        .map(|frame| frame["skipped"].as_u64().unwrap())
-        .sum();
-    assert!(skipped > 0, "a PNG takes longer than a frame");
-    assert_eq!(events(&receiver, "summary")[0]["skipped"], skipped);
-}
-
-#[test]
-fn every_frame_of_the_test_picture_is_different_with_any_channels_and_slots() {
-    for (channels, slots) in [("1", "1"), ("3", "4"), ("4", "16")] {
-        let name = TestName::new("picture");
-        let _sender = shm_send(
-            &name,
-            &["--channels", channels, "--slots", slots, "--fps", "200"],
-        );
-        wait_for_segment(&name);
-        let mut receiver = Receiver::open(&Name::new(name.as_str()).unwrap()).unwrap();
+fn frames_of_the_test_picture_are_all_different() {
+    // A tall one, too: the background comes again after 256 frames, and the number must tell them apart.
+    for (args, repeats) in [
+        ("--size 640x404", 0),
+        ("--size 64x48 --channels 1 --slots 3", 0),
+        ("--size 64x48 --channels 4 --slots 16", 0),
+        ("--size 60x400", 40),
+    ] {
+        let name = TestName::new("different");
+        let _sender = send(&name, &format!("--fps 0 {args}"));
+        let mut receiver = open(&name);
         let mut last = Vec::new();
-        for _ in 0..20 {
-            let mut pixels = Vec::new();
-            while pixels.is_empty() {
-                assert_eq!(receiver.wait(common::PATIENCE).unwrap(), Wait::Frame);
-                if receiver.copy(&mut pixels).unwrap().is_none() {
-                    pixels.clear();
-                }
+        let mut seen: HashMap<u64, (u64, Vec<u8>)> = HashMap::new();
+        let (mut frames, mut repeated) = (0, 0);
+        while frames < 20 || repeated < repeats {
+            let (frame, pixels) = take(&mut receiver);
+            let number = frame.number;
+            assert!(
+                pixels != last,
+                "{args}: frame {number} and the one taken before"
+            );
+            last.clone_from(&pixels);
+            frames += 1;
+            if let Some((other, same)) = seen.insert(number % 256, (number, pixels)) {
+                assert!(same != last, "{args}: frames {other} and {number}");
+                // The first digit alone does not.
+                let first = |number: u64| number.to_string().remove(0);
+                repeated += usize::from(first(other) == first(number));
             }
-            assert!(pixels != last, "two frames are the same");
-            last = pixels;
         }
-        assert_eq!(receiver.slots().unwrap().to_string(), slots);
     }
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_exit_1_and_no_segment() {
+    let name = TestName::new("image");
+    let scratch = Scratch::new(&name);
+    let picture = fs::read(PICTURE).unwrap();
+    let file = |file: &str, bytes: &[u8]| {
+        let path = scratch.path().join(file);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    for path in [
+        scratch.path().join("missing.png"),
+        scratch.path().to_owned(),
+        file("empty.png", b""),
+        file("text.png", b"not a picture"),
+        file("cut.png", &picture[..picture.len() / 2]),
+    ] {
+        for channels in ["1", "3", "4"] {
+            let mut start = command(SEND, &name, "--fps 0 --count 1 --channels");
+            let mut sender = Program::start(start.arg(channels).arg("--image").arg(&path));
+            refuses(&mut sender, &name, 1, &["--image", path.to_str().unwrap()]);
+            assert_eq!(sender.stdout(), "");
+        }
+    }
+}
+
+#[test]
+fn windows_without_a_display_are_exit_1_and_no_segment() {
+    let name = TestName::new("display");
+    refuses(
+        &mut send(&name, "--show --count 1"),
+        &name,
+        1,
+        &["--show", "DISPLAY"],
+    );
+    let mut receiver = recv(&name, "--view window --timeout 1");
+    refuses(&mut receiver, &name, 1, &["--view window", "DISPLAY"]);
+}
+
+#[test]
+fn a_live_senders_name_is_refused_with_its_pid_and_taken_with_replace() {
+    let name = TestName::new("replace");
+    let mut first = send(&name, "--size 64x48");
+    first.wait_for("sending");
+    let mut receiver = recv(&name, "--json");
+    receiver.wait_for_events("frame", 1);
+    let inode = fs::metadata(name.file()).unwrap().ino();
+
+    let mut refused = send(&name, "");
+    refused.ends_with(1);
+    let pid = format!("pid {}", first.pid());
+    refused.assert_stderr(&pid);
+    refused.assert_stderr("--replace");
+    assert!(first.running());
+    assert_eq!(
+        fs::metadata(name.file()).unwrap().ino(),
+        inode,
+        "nothing changed"
+    );
+
+    let mut second = send(&name, "--size 64x48 --replace");
+    first.ends_with(1);
+    let taken = format!("taken over by another sender, pid {}", second.pid());
+    first.assert_stderr(&taken);
+    first.assert_stdout("frames/s");
+    assert!(second.running());
+    let inode_2 = fs::metadata(name.file()).unwrap().ino();
+    assert_ne!(
+        inode_2, inode,
+        "it is the second one's, which the first one left alone"
+    );
+    let temporary = PathBuf::from(format!("/dev/shm/.shm-frame-{inode}"));
+    assert!(!temporary.exists(), "nothing is left of the replacement");
+
+    let attached = receiver.wait_for_events("attached", 2);
+    assert_eq!(
+        numbers(&attached, "pid"),
+        [first.pid(), second.pid()].map(u64::from)
+    );
+    second.interrupt();
+    // The first one's segment was replaced; it may also be the first to say that it ended.
+    receiver.wait_until("it noticed both ends", |receiver| {
+        receiver.events("lost").len() + receiver.events("closed").len() == 2
+    });
+    receiver.interrupt();
+    assert!(!name.file().exists());
 }
 
 #[test]
 fn what_is_no_segment_is_refused_with_what_it_is() {
-    let name = TestName::new("strange");
+    let name = TestName::new("no-segment");
     let path = name.file();
     let refused = |what: &str| {
-        for program in [SEND, RECV] {
-            let mut program = start(program, &name, &["--count", "1"]);
+        for program in &mut [send(&name, "--count 1"), recv(&name, "--count 1")] {
             program.ends_with(1);
-            assert!(
-                program.stderr().contains(what),
-                "{what}: {}",
-                program.stderr()
-            );
+            program.assert_stderr(what);
         }
     };
     fs::write(&path, "").unwrap();
     refused("it is empty");
     fs::write(&path, "short").unwrap();
     refused("it has 5 bytes");
-    fs::write(
-        &path,
-        "a text that is longer than any header of ours, and is none",
-    )
-    .unwrap();
-    refused("no control page");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     refused("it is a directory");
     fs::remove_dir(&path).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+    symlink("/etc/passwd", &path).unwrap();
     refused("it is a symbolic link");
     fs::remove_file(&path).unwrap();
     assert!(
@@ -690,4 +467,657 @@ fn what_is_no_segment_is_refused_with_what_it_is() {
     );
     refused("it is a FIFO");
     fs::remove_file(&path).unwrap();
+    let text = "a text that is longer than any header of ours, and is none";
+    fs::write(&path, text).unwrap();
+    refused("no control page");
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        text,
+        "it is still there"
+    );
+
+    let mut sender = send(&name, "--replace");
+    take(&mut open(&name));
+    sender.interrupt();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_killed_senders_name_is_free_again() {
+    let name = TestName::new("free");
+    let mut dead = send(&name, "");
+    dead.wait_for("sending");
+    dead.kill();
+    assert!(name.file().exists());
+    let mut sender = send(&name, "");
+    sender.wait_for("sending");
+    sender.interrupt();
+    assert!(!name.file().exists());
+}
+
+#[test]
+fn a_segment_that_was_removed_or_truncated_is_made_anew() {
+    let name = TestName::new("anew");
+    let mut sender = send(&name, "--size 64x48");
+    let mut receiver = recv(&name, "--json");
+    for attached in [1, 2, 3] {
+        receiver.wait_for_events("attached", attached);
+        let frames = receiver.events("frame").len();
+        receiver.wait_for_events("frame", frames + 2);
+        match attached {
+            1 => fs::remove_file(name.file()).unwrap(),
+            2 => fs::File::options()
+                .write(true)
+                .open(name.file())
+                .unwrap()
+                .set_len(0)
+                .unwrap(),
+            _ => {}
+        }
+    }
+    receiver.interrupt();
+    for attached in receiver.events("attached") {
+        assert_eq!(attached["pid"], sender.pid());
+    }
+    // It is the same sender, so its count goes on.
+    let frames = numbers(&receiver.events("frame"), "frame");
+    assert!(
+        frames.windows(2).all(|pair| pair[0] < pair[1]),
+        "{frames:?}"
+    );
+    sender.interrupt();
+    assert!(!name.file().exists());
+}
+
+// --- ending
+
+#[test]
+fn signals_end_both_with_a_summary_and_nothing_left() {
+    for signal in ["INT", "TERM", "HUP"] {
+        // Both wait for long, and both have no time to wait.
+        for fps in ["0.01", "0"] {
+            let name = TestName::new("signal");
+            let mut sender = send(&name, &format!("--fps {fps}"));
+            let mut receiver = recv(&name, "");
+            receiver.wait_for("frame ");
+            for program in [&mut receiver, &mut sender] {
+                program.signal(signal);
+                program.ends_with(0);
+                program.assert_stdout(" frames in ");
+            }
+            assert!(!name.file().exists(), "SIG{signal}");
+        }
+        // One that waits for a sender.
+        let name = TestName::new("signal");
+        let mut receiver = recv(&name, "");
+        receiver.wait_for("waiting");
+        receiver.signal(signal);
+        receiver.ends_with(0);
+        receiver.assert_stdout("0 frames in ");
+    }
+}
+
+/// Runs a command in a pipeline whose other end reads one line and goes, and returns its standard error.
+fn piped_into_head(program: &str, name: &TestName, args: &str) -> Program {
+    let script = r#"{ timeout 30 "$@"; echo "exit $?" >&2; } | head -n 1"#;
+    let inner = command(program, name, args);
+    let mut shell = Command::new("sh");
+    shell.env_remove("DISPLAY").args(["-c", script, "sh"]);
+    let mut pipeline = Program::start(shell.arg(program).args(inner.get_args()));
+    pipeline.ends_with(0);
+    assert_eq!(
+        pipeline.stdout().lines().count(),
+        1,
+        "{}",
+        pipeline.stdout()
+    );
+    pipeline
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let name = TestName::new("pipe");
+    let mut sender = send(&name, "--size 64x48");
+    sender.wait_for("sending");
+    for args in ["", "--json"] {
+        let pipeline = piped_into_head(RECV, &name, args);
+        let stderr = pipeline.stderr();
+        let lines: Vec<_> = stderr.lines().collect();
+        let exit = lines.iter().position(|&line| line == "exit 0");
+        assert!(exit.is_some_and(|at| at + 1 == lines.len()), "{stderr}");
+        assert!(
+            lines[..lines.len() - 1]
+                .iter()
+                .all(|line| line.starts_with("attached")),
+            "{stderr}"
+        );
+    }
+    sender.interrupt();
+
+    let pipeline = piped_into_head(SEND, &name, "--json --fps 0 --size 64x48");
+    let stderr = pipeline.stderr();
+    let lines: Vec<_> = stderr.lines().collect();
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("sending") && lines[1] == "exit 0",
+        "{stderr}"
+    );
+    assert!(!name.file().exists());
+}
+
+#[test]
+fn a_full_disk_under_stdout_is_exit_1() {
+    let name = TestName::new("full");
+    for (program, args) in [(SEND, "--fps 0 --count 1"), (RECV, "--timeout 0.1")] {
+        let script = format!("exec \"$0\" --name \"$1\" {args} > /dev/full");
+        let mut program =
+            Program::start(Command::new("sh").args(["-c", &script, program, name.as_str()]));
+        refuses(&mut program, &name, 1, &[]);
+    }
+    let mut sender = Program::start(Command::new("sh").args([
+        "-c",
+        "exec \"$0\" --name \"$1\" --json > /dev/full",
+        SEND,
+        name.as_str(),
+    ]));
+    refuses(&mut sender, &name, 1, &["No space left"]);
+}
+
+// --- shm-recv
+
+#[test]
+fn either_may_start_first() {
+    let name = TestName::new("first");
+    let mut early = recv(&name, "--count 3");
+    early.wait_for(&format!("there is no segment {}: waiting", name.as_str()));
+    let mut sender = send(&name, "--fps 5");
+    early.ends_with(0);
+    early.assert_stdout("frame 1  640x404x3  sent ");
+    early.assert_stderr("attached to");
+    let mut late = recv(&name, "--count 3");
+    late.ends_with(0);
+    assert!(!late.stderr().contains("waiting"), "{}", late.stderr());
+    sender.interrupt();
+    assert!(!name.file().exists());
+}
+
+#[test]
+fn for_people_each_frame_is_a_line_and_the_end_a_summary() {
+    let name = TestName::new("text");
+    let _sender = send(&name, "--size 64x48");
+    let mut receiver = recv(&name, "--count 3");
+    receiver.ends_with(0);
+    let stdout = receiver.stdout();
+    let lines: Vec<_> = stdout.lines().collect();
+    assert_eq!(lines.len(), 4, "{stdout}");
+    for line in &lines[..3] {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [
+            "frame",
+            number,
+            "64x48x3",
+            "sent",
+            sent,
+            "delay",
+            delay,
+            "ms",
+            "skipped",
+            skipped,
+        ] = words[..]
+        else {
+            panic!("{line}");
+        };
+        assert!(number.parse::<u64>().unwrap() > 0, "{line}");
+        assert_eq!(sent.len(), "12:34:56.789Z".len(), "{line}");
+        assert_eq!(delay.split_once('.').unwrap().1.len(), 3, "{line}");
+        assert!(delay.parse::<f64>().unwrap() > 0.0, "{line}");
+        skipped.parse::<u64>().unwrap();
+    }
+    assert!(lines[3].starts_with("3 frames in "), "{stdout}");
+    for word in ["frames/s", "skipped", "torn", "min", "p50", "p99", "max"] {
+        assert!(lines[3].contains(word), "{word}: {stdout}");
+    }
+}
+
+#[test]
+fn json_has_the_fields_that_were_promised_in_their_order() {
+    let name = TestName::new("json");
+    let begin = unix_ms();
+    let mut sender = send(&name, "--json --fps 60 --size 64x48 --channels 4");
+    let mut receiver = recv(&name, "--json --count 5");
+    receiver.ends_with(0);
+    sender.interrupt();
+
+    let stdout = receiver.stdout();
+    for line in lines_of(&stdout, "frame") {
+        let expected =
+            "event frame width height channels sent_ms received_ms delay_ms skipped path";
+        assert_eq!(keys(line), expected.split(' ').collect::<Vec<_>>());
+        let delay = line
+            .split(r#""delay_ms":"#)
+            .nth(1)
+            .unwrap()
+            .split(',')
+            .next()
+            .unwrap();
+        assert!(delay.split_once('.').unwrap().1.len() <= 3, "{line}");
+        assert!(delay.parse::<f64>().unwrap() > 0.0, "{line}");
+    }
+    for frame in receiver.events("frame") {
+        assert_eq!(
+            [&frame["width"], &frame["height"], &frame["channels"]],
+            [64, 48, 4]
+        );
+        let [sent, got] = ["sent_ms", "received_ms"].map(|key| frame[key].as_i64());
+        assert!(
+            Some(begin) <= sent && sent <= got && got <= Some(unix_ms()),
+            "{frame}"
+        );
+    }
+    let summary = lines_of(&stdout, "summary");
+    assert_eq!(summary, [stdout.lines().last().unwrap()], "one, at the end");
+    let expected = "event frames seconds fps skipped torn delay_ms min p50 p99 max";
+    assert_eq!(keys(summary[0]), expected.split(' ').collect::<Vec<_>>());
+    let summary = &receiver.events("summary")[0];
+    assert_eq!(summary["frames"], 5);
+    assert_eq!(summary["torn"], 0);
+    let delays = ["min", "p50", "p99", "max"].map(|key| summary["delay_ms"][key].as_f64().unwrap());
+    assert!(delays.is_sorted(), "{summary}");
+    let seen: Vec<_> = receiver
+        .events("frame")
+        .iter()
+        .map(|frame| frame["delay_ms"].as_f64().unwrap())
+        .collect();
+    let extremes = seen
+        .iter()
+        .fold((f64::MAX, 0.0_f64), |(a, b), &x| (a.min(x), b.max(x)));
+    assert_eq!((delays[0], delays[3]), extremes, "{summary}");
+
+    let stdout = sender.stdout();
+    for line in lines_of(&stdout, "sent") {
+        assert_eq!(keys(line), ["event", "frame", "sent_ms", "write_ms"]);
+    }
+    assert!(sender.json().len() >= 5);
+    let last = &sender.json()[sender.json().len() - 1];
+    assert_eq!(last["event"], "summary");
+    assert_eq!(last["frames"], sender.events("sent").len());
+}
+
+#[test]
+fn without_frames_the_json_summary_is_there_too() {
+    let name = TestName::new("no-frames");
+    let mut receiver = recv(&name, "--json --timeout 0.1");
+    receiver.ends_with(1);
+    let summary = &receiver.events("summary")[0];
+    assert_eq!(summary["frames"], 0);
+    assert_eq!(summary["delay_ms"], Value::Null);
+    assert_eq!(receiver.events("waiting").len(), 1);
+}
+
+#[test]
+fn quiet_leaves_the_summary() {
+    let name = TestName::new("quiet");
+    let mut sender = send(&name, "--quiet");
+    let mut receiver = recv(&name, "--quiet --count 2");
+    receiver.ends_with(0);
+    sender.interrupt();
+    for program in [&receiver, &sender] {
+        assert_eq!(program.stdout().lines().count(), 1, "{}", program.stdout());
+        program.assert_stdout("frames/s");
+        // Whether the receiver found the segment at once or waited.
+        assert_eq!(program.stderr(), "");
+    }
+
+    let mut sender = send(&name, "--quiet --json --fps 0 --count 3");
+    sender.ends_with(0);
+    assert_eq!(sender.events("sent").len(), 0);
+    assert_eq!(sender.events("summary").len(), 1);
+}
+
+#[test]
+fn a_receiver_survives_restarts_of_its_sender_with_the_same_size_and_another() {
+    let name = TestName::new("restart");
+    let mut receiver = recv(&name, "--json");
+    receiver.wait_for_events("waiting", 1);
+    let mut expected = Vec::new();
+    for (args, size, killed) in [
+        ("--size 64x48", [64, 48, 3], false),
+        ("--size 64x48", [64, 48, 3], true),
+        ("--size 320x240", [320, 240, 3], true),
+        ("--size 32x24 --channels 1 --slots 1", [32, 24, 1], false),
+    ] {
+        let mut sender = send(&name, args);
+        receiver.wait_for_events("attached", expected.len() / 2 + 1);
+        let before = receiver.events("frame").len();
+        let frames = receiver.wait_for_events("frame", before + 2);
+        for frame in &frames[before..] {
+            assert_eq!(
+                [&frame["width"], &frame["height"], &frame["channels"]],
+                size,
+                "{frame}"
+            );
+        }
+        let (end, why) = if killed {
+            sender.kill();
+            ("lost", json!("died"))
+        } else {
+            sender.interrupt();
+            ("closed", Value::Null)
+        };
+        expected.push(("attached".to_owned(), json!(sender.pid()), Value::Null));
+        expected.push((end.to_owned(), json!(sender.pid()), why));
+        receiver.wait_until("it noticed the end", |receiver| {
+            receiver.events("lost").len() + receiver.events("closed").len() == expected.len() / 2
+        });
+    }
+    receiver.interrupt();
+    let mut story = receiver.json();
+    story.retain(|event| {
+        ["attached", "closed", "lost"]
+            .iter()
+            .any(|kind| event["event"] == *kind)
+    });
+    let story: Vec<_> = story
+        .iter()
+        .map(|event| {
+            let kind = event["event"].as_str().unwrap().to_owned();
+            (kind, event["pid"].clone(), event["why"].clone())
+        })
+        .collect();
+    assert_eq!(story, expected);
+    assert!(!name.file().exists());
+}
+
+#[test]
+fn frames_of_another_size_are_warned_of_once_for_each_change_and_not_counted() {
+    let name = TestName::new("mismatch");
+    let (wanted, gray, wide) = (shape(64, 48, 3), shape(64, 48, 1), shape(65, 48, 3));
+    let mut sender = publisher(&name, wide.bytes());
+    let scratch = Scratch::new(&name);
+    let mut start = command(RECV, &name, "--width 64 --height 48 --channels 3 --json");
+    let mut receiver = Program::start(start.arg("--save").arg(scratch.path()));
+    receiver.wait_for_events("attached", 1);
+
+    let (mut frames, mut warnings) = (0, 0);
+    for (shape, news) in [
+        (gray, true),
+        (wanted, true),
+        (wanted, true),
+        (gray, true),
+        (gray, false),
+        (gray, false),
+        (wide, true),
+        (gray, true),
+        (wanted, true),
+    ] {
+        publish(&mut sender, shape);
+        if shape == wanted {
+            frames += 1;
+        } else {
+            warnings += usize::from(news);
+        }
+        receiver.wait_for_events("frame", frames);
+        receiver.wait_for_events("mismatch", warnings);
+    }
+    receiver.interrupt();
+    assert_eq!(receiver.events("frame").len(), frames);
+    for frame in receiver.events("frame") {
+        assert_eq!(frame["channels"], 3, "{frame}");
+    }
+    let got: Vec<_> = receiver
+        .events("mismatch")
+        .into_iter()
+        .map(|event| {
+            assert_eq!(
+                event["expected"],
+                json!({"width": 64, "height": 48, "channels": 3})
+            );
+            event["got"].clone()
+        })
+        .collect();
+    let object = |shape: Shape| json!({"width": shape.width(), "height": shape.height(), "channels": shape.channels()});
+    assert_eq!(got, [gray, gray, wide, gray].map(object));
+    let summary = &receiver.events("summary")[0];
+    assert_eq!(summary["frames"], frames);
+    assert_eq!(summary["skipped"], 0);
+    assert_eq!(scratch.files().len(), frames);
+    // For people, both sizes are in one line.
+    let stderr = receiver.stderr();
+    let warnings: Vec<_> = stderr
+        .lines()
+        .filter(|line| line.contains("expected"))
+        .collect();
+    assert_eq!(warnings.len(), 4, "{stderr}");
+    assert!(
+        warnings[0].contains("64x48x1") && warnings[0].contains("64x48x3"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn each_expectation_stands_alone() {
+    let name = TestName::new("expectation");
+    let _sender = send(&name, "--size 64x48 --channels 1");
+    for args in ["--width 64", "--height 48", "--channels 1"] {
+        recv(&name, &format!("--count 1 {args}")).ends_with(0);
+    }
+    for (args, expected) in [
+        ("--width 63", "63xanyxany"),
+        ("--height 64", "anyx64xany"),
+        ("--channels 3", "anyxanyx3"),
+        ("--width 64 --height 48 --channels 4", "64x48x4"),
+    ] {
+        let mut receiver = recv(&name, args);
+        receiver.wait_for(expected);
+        receiver.interrupt();
+        receiver.assert_stderr("64x48x1");
+        assert!(
+            receiver.stdout().starts_with("0 frames"),
+            "{}",
+            receiver.stdout()
+        );
+    }
+}
+
+#[test]
+fn a_timeout_is_exit_1_with_what_it_waited_for() {
+    let name = TestName::new("timeout");
+    let no_segment = format!(
+        "no new frame for 1 s: there is no segment {}",
+        name.as_str()
+    );
+    let timed_out = |args: &str, why: &str| {
+        let mut receiver = recv(&name, &format!("--timeout 1 {args}"));
+        receiver.ends_with(1);
+        let stderr = receiver.stderr();
+        assert!(
+            stderr.lines().last().unwrap().contains(why),
+            "{why}: {stderr}"
+        );
+        receiver.assert_stdout(" frames in ");
+    };
+    timed_out("", &no_segment);
+
+    let mut sender = send(&name, "--size 64x48");
+    take(&mut open(&name));
+    timed_out("--width 640", "are 64x48x3, expected 640xanyxany");
+    sender.stop();
+    timed_out("", "publishes nothing");
+
+    sender.kill();
+    timed_out(
+        "",
+        &format!("left by a sender that is gone, pid {}", sender.pid()),
+    );
+    fs::remove_file(name.file()).unwrap();
+    timed_out("", &no_segment);
+}
+
+#[test]
+fn a_timeout_says_what_is_missing_now_and_not_what_was_wrong_before() {
+    let name = TestName::new("timeout-now");
+    // The sender of frames that do not fit is gone when the time is up.
+    let mut receiver = recv(&name, "--width 640 --timeout 4");
+    receiver.wait_for("waiting");
+    let mut sender = send(&name, "--size 64x48");
+    receiver.wait_for("expected");
+    sender.interrupt();
+    receiver.ends_with(1);
+    let stderr = receiver.stderr();
+    assert!(
+        stderr
+            .lines()
+            .last()
+            .unwrap()
+            .contains("there is no segment"),
+        "{stderr}"
+    );
+
+    // The sender was killed beside it.
+    let mut sender = send(&name, "--size 64x48");
+    sender.wait_for("sending");
+    let mut receiver = recv(&name, "--timeout 2");
+    receiver.wait_for("frame ");
+    sender.kill();
+    receiver.ends_with(1);
+    let stderr = receiver.stderr();
+    let died = format!("left by a sender that is gone, pid {}", sender.pid());
+    assert!(stderr.lines().last().unwrap().contains(&died), "{stderr}");
+}
+
+#[test]
+fn frames_are_saved_under_their_numbers_and_nothing_is_overwritten() {
+    let name = TestName::new("save");
+    let scratch = Scratch::new(&name);
+    // A directory that is not there yet.
+    let directory = scratch.path().join("in/there");
+    let size = shape(64, 48, 3);
+    let mut start = command(RECV, &name, "--json --save");
+    let mut receiver = Program::start(start.arg(&directory));
+    receiver.wait_for_events("waiting", 1);
+    let mut frames = 0;
+    for (restart, count) in [(1, 3), (2, 2), (3, 1)] {
+        let mut sender = publisher(&name, size.bytes());
+        receiver.wait_for_events("attached", restart);
+        for _ in 0..count {
+            publish(&mut sender, size);
+            frames += 1;
+            receiver.wait_for_events("frame", frames);
+        }
+    }
+    receiver.wait_for_events("closed", 3);
+    receiver.interrupt();
+    let mut saved: Vec<_> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    saved.sort();
+    let expected = [
+        "000001-2.png",
+        "000001-3.png",
+        "000001.png",
+        "000002-2.png",
+        "000002.png",
+        "000003.png",
+    ];
+    assert_eq!(saved, expected);
+
+    let file = scratch.path().join("file");
+    fs::write(&file, "").unwrap();
+    let mut receiver = Program::start(command(RECV, &name, "--timeout 1 --save").arg(&file));
+    refuses(&mut receiver, &name, 1, &["--save", file.to_str().unwrap()]);
+}
+
+#[test]
+fn what_a_receiver_did_not_see_is_counted_as_skipped() {
+    let name = TestName::new("skipped");
+    let mut sender = send(&name, "--json --fps 200 --size 64x48");
+    let mut receiver = recv(&name, "--json");
+    receiver.wait_for_events("frame", 3);
+    receiver.stop();
+    let sent = sender.events("sent").len();
+    sender.wait_for_events("sent", sent + 20);
+    receiver.signal("CONT");
+    let frames = receiver.events("frame").len();
+    receiver.wait_for_events("frame", frames + 3);
+    receiver.interrupt();
+    let most = adds_up(&receiver);
+    assert!(most >= 15, "{most}");
+
+    sender.interrupt();
+
+    // One that is slower than its sender all the time: a PNG takes longer than a frame.
+    let scratch = Scratch::new(&name);
+    let _fast = send(&name, "--fps 0");
+    let mut start = command(RECV, &name, "--json --count 10 --save");
+    let mut receiver = Program::start(start.arg(scratch.path()));
+    receiver.ends_with(0);
+    assert!(adds_up(&receiver) > 0);
+}
+
+/// Fails unless a receiver's frames and what it skipped are all that was sent in between. Returns the most that was
+/// skipped at a time.
+fn adds_up(receiver: &Program) -> u64 {
+    let frames = receiver.events("frame");
+    let (numbers, skipped) = (numbers(&frames, "frame"), numbers(&frames, "skipped"));
+    assert_eq!(skipped[0], 0, "nothing before the first frame counts");
+    for (pair, &skipped) in numbers.windows(2).zip(&skipped[1..]) {
+        assert_eq!(pair[1] - pair[0] - 1, skipped, "frame {}", pair[1]);
+    }
+    let summary = &receiver.events("summary")[0];
+    assert_eq!(summary["skipped"], skipped.iter().sum::<u64>());
+    assert_eq!(summary["frames"], frames.len());
+    assert_eq!(summary["torn"], 0, "leases tear nothing");
+    skipped.into_iter().max().unwrap()
+}
+
+#[test]
+fn a_dead_senders_last_frame_is_never_shown_as_new() {
+    let name = TestName::new("old-frame");
+    let mut dead = send(&name, "--size 64x48");
+    take(&mut open(&name));
+    dead.kill();
+    let mut receiver = recv(&name, "--json --timeout 0.5");
+    receiver.ends_with(1);
+    assert_eq!(receiver.events("frame").len(), 0);
+
+    let mut receiver = recv(&name, "--json");
+    let waiting = &receiver.wait_for_events("waiting", 1)[0];
+    let pid = format!("pid {}", dead.pid());
+    assert!(waiting["why"].as_str().unwrap().contains(&pid), "{waiting}");
+    let restart = unix_ms();
+    let _sender = send(&name, "--size 64x48");
+    for frame in receiver.wait_for_events("frame", 2) {
+        assert!(frame["sent_ms"].as_i64().unwrap() >= restart, "{frame}");
+    }
+}
+
+#[test]
+fn a_frame_without_control_page_is_not_new_if_its_time_is_long_ago_or_to_come() {
+    for age_ms in [3_000, -60_000] {
+        let name = TestName::new("stale");
+        let mut header = FrameHeader {
+            width: 64,
+            height: 48,
+            channels: 3,
+            timestamp_ms: unix_ms() - age_ms,
+            frame_valid: 1,
+        };
+        let mut segment = vec![0; FrameHeader::LEN + shape(64, 48, 3).bytes()];
+        segment[..FrameHeader::LEN].copy_from_slice(&header.encode());
+        fs::write(name.file(), &segment).unwrap();
+        let mut receiver = recv(&name, "--json --timeout 0.5");
+        receiver.ends_with(1);
+        assert_eq!(receiver.events("frame").len(), 0, "{age_ms} ms old");
+
+        // The next one is, from a sender that goes on.
+        let mut receiver = recv(&name, "--json");
+        receiver.wait_for_events("attached", 1);
+        header.timestamp_ms = unix_ms();
+        let segment = fs::File::options().write(true).open(name.file()).unwrap();
+        segment.write_all_at(&header.encode(), 0).unwrap();
+        let frames = receiver.wait_for_events("frame", 1);
+        assert_eq!(frames[0]["sent_ms"], header.timestamp_ms);
+        assert_eq!(frames[0]["path"], "plain");
+        receiver.interrupt();
+    }
 }

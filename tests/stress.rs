@@ -164,7 +164,12 @@ fn receive(name: &Name, take: impl Fn(&mut Receiver, &Checked, &mut Vec<u8>) -> 
     );
 }
 
-/// Leases a frame, stops with it in hand, and looks at it again.
+/// The file that tells holders to go on.
+fn go_on(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-go-on", &name[1..]))
+}
+
+/// Leases a frame, is stopped with it in hand, and looks at it again.
 fn hold(name: &Name) {
     let checked = Checked::new();
     let mut receiver = open(name);
@@ -172,10 +177,10 @@ fn hold(name: &Name) {
     let lease = receiver.lease().unwrap().expect("a frame");
     let frame = lease.frame();
     println!("leased {}", frame.number);
-    let stopped = Command::new("kill")
-        .args(["-STOP", &std::process::id().to_string()])
-        .status();
-    assert!(stopped.unwrap().success());
+    // Stopped here, and not to go on before it is told so, whoever else may continue it.
+    wait_until("it may go on", || {
+        go_on(&std::env::var(NAME).unwrap()).exists()
+    });
     checked.check(frame.number, frame.shape, lease.pixels());
     assert!(lease.is_intact());
     println!("still whole");
@@ -205,7 +210,13 @@ fn stress(slots: usize, roles: &[&str], period: Option<Duration>) {
     let checked = Checked::new();
     let name = TestName::new(&format!("stress-{slots}"));
     let mut sender = sender(&name, &checked, slots);
-    let mut receivers: Vec<_> = roles.iter().map(|role| start(role, &name)).collect();
+    // One after the other: lease entries go to those who come first.
+    let attached = |role: &&str| {
+        let mut receiver = start(role, &name);
+        receiver.wait_for("attached");
+        receiver
+    };
+    let mut receivers: Vec<_> = roles.iter().map(attached).collect();
     let mut frame = 0;
     let mut publish = |sender: &mut Sender| {
         frame += 1;
@@ -286,6 +297,7 @@ fn the_sender_goes_on_beside_receivers_that_are_stopped_with_a_lease_in_hand() {
     let mut frame = 1;
     for holder in &mut holders {
         holder.wait_for("leased");
+        holder.signal("STOP");
         holder.wait_until("it is stopped", |holder| {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", holder.pid())).unwrap();
             stat.rsplit(')')
@@ -304,6 +316,7 @@ fn the_sender_goes_on_beside_receivers_that_are_stopped_with_a_lease_in_hand() {
     assert!(!copier.can_lease());
     let taken = copy(&mut copier, &checked, &mut Vec::new()).expect("a whole frame");
     assert_eq!(taken.number, frame);
+    std::fs::write(go_on(name.as_str()), "").unwrap();
     for holder in &mut holders {
         holder.signal("CONT");
         holder.ends_with(0);

@@ -102,7 +102,9 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut l
     let info_ref = unsafe { &*info };
     // SAFETY: SIGBUS is one of the signals that have an address.
     let address = unsafe { info_ref.si_addr() } as usize;
-    if patch(address) {
+    // Positive: the kernel's own, for a fault. Else somebody sent it, and there is no address.
+    let fault = info_ref.si_code > 0;
+    if fault && patch(address) {
         return;
     }
     // Acquire: pairs with the Release in `install`.
@@ -114,6 +116,10 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut l
             // The fault repeats as soon as this returns, and then has its default effect.
             // SAFETY: `before` is a sigaction the kernel gave.
             unsafe { libc::sigaction(signal, before, ptr::null_mut()) };
+            if !fault {
+                // SAFETY: raise takes any number.
+                unsafe { libc::raise(signal) };
+            }
         }
         next if before.sa_flags & libc::SA_SIGINFO != 0 => {
             type Next = extern "C" fn(c_int, *mut libc::siginfo_t, *mut libc::c_void);

@@ -178,14 +178,26 @@ impl Slots {
     }
 
     /// Copies the pixels of a slot, which may be torn, over what is in `target`.
-    pub(crate) fn copy(&self, slot: usize, shape: Shape, target: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]: a sparse file has room for any shape, and its pages are not memory.
+    pub(crate) fn copy(
+        &self,
+        slot: usize,
+        shape: Shape,
+        target: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         target.clear();
-        target.reserve(shape.bytes());
+        target
+            .try_reserve_exact(shape.bytes())
+            .map_err(|_| Error::NoMemory { shape })?;
         let start = self.pixels_start(slot, shape);
         // SAFETY: the room was checked on one side and reserved on the other.
         unsafe { copy::copy(target.as_mut_ptr(), start, shape.bytes()) };
         // SAFETY: that many bytes were reserved and copied.
         unsafe { target.set_len(shape.bytes()) };
+        Ok(())
     }
 }
 

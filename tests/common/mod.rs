@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,6 +69,8 @@ impl Program {
     pub fn start(command: &mut Command) -> Self {
         let what = format!("{command:?}");
         let mut child = command
+            // Of its own, so that nothing that happens to the test's group stops or continues it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -158,6 +161,20 @@ impl Program {
             self.fail(&format!("ended with {status}, not {code}"));
         }
         self
+    }
+
+    /// Fails unless stdout contains a text.
+    pub fn assert_stdout(&self, text: &str) {
+        if !self.stdout().contains(text) {
+            self.fail(&format!("stdout lacks {text:?}"));
+        }
+    }
+
+    /// Fails unless stderr contains a text.
+    pub fn assert_stderr(&self, text: &str) {
+        if !self.stderr().contains(text) {
+            self.fail(&format!("stderr lacks {text:?}"));
+        }
     }
 
     pub fn kill(&mut self) {

@@ -30,7 +30,7 @@ def read_frame():
     return timestamp_ms, pixels
 
 
-seen, last, frames = 0, None, open(out, "wb")
+seen, last, missing, frames = 0, None, "", open(out, "wb")
 deadline = time.monotonic() + 20
 while seen < count:
     if time.monotonic() > deadline:
@@ -38,7 +38,9 @@ while seen < count:
     try:
         timestamp_ms, pixels = read_frame()
     except (FileNotFoundError, ValueError) as error:
-        print(f"waiting: {error}", file=sys.stderr)
+        if str(error) != missing:
+            missing = str(error)
+            print(f"waiting: {missing}", file=sys.stderr)
         time.sleep(0.05)
         continue
     if timestamp_ms != last:

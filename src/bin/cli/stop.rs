@@ -1,5 +1,6 @@
 //! Ending on a signal.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -22,8 +23,10 @@ impl Stop {
     /// that nobody reads.
     pub(crate) fn on_signals() -> Result<Self> {
         let stop = Self(Arc::default());
-        let mut signals =
-            Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
+        let heeded = [SIGINT, SIGTERM, SIGHUP]
+            .into_iter()
+            .filter(|&signal| !ignored(signal));
+        let mut signals = Signals::new(heeded).context("cannot handle signals")?;
         let flag = Arc::clone(&stop.0);
         thread::spawn(move || {
             let mut first = None;
@@ -41,4 +44,12 @@ impl Stop {
     pub(crate) fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Whether a signal is ignored already, as nohup(1) does for SIGHUP; see `proc_pid_status(5)`.
+fn ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << (signal - 1) != 0)
 }

@@ -71,6 +71,11 @@ impl Follow {
         }
     }
 
+    /// Whether there is a segment that has not ended.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached
+    }
+
     /// What has to happen for a frame to come.
     pub(crate) fn waits_for(&self) -> String {
         if self.attached {
@@ -96,6 +101,9 @@ impl Follow {
                 self.missing.clear();
                 let pid = receiver.sender_pid();
                 self.ended(end, pid)?;
+                if end == End::Dead {
+                    self.wait_for(left_behind(&self.name, pid))?;
+                }
                 Ok(Step::Nothing)
             }
             // Borrowed anew: the other arms need all of self.
@@ -123,11 +131,7 @@ impl Follow {
                 self.refused = None;
                 let (pid, slots) = (receiver.sender_pid(), receiver.slots());
                 if let Wait::Ended(_) = receiver.wait(Duration::ZERO)? {
-                    let pid = pid.map_or(String::new(), |pid| format!(", pid {pid}"));
-                    self.wait_for(format!(
-                        "the segment {} was left by a sender that is gone{pid}",
-                        self.name
-                    ))?;
+                    self.wait_for(left_behind(&self.name, pid))?;
                     return Ok(false);
                 }
                 self.attached = true;
@@ -153,6 +157,11 @@ impl Follow {
                 Ok(false)
             }
             (Err(error), _) => {
+                // What was a segment may be one again; what never was is a mistake.
+                if self.receiver.is_some() {
+                    self.wait_for(error.to_string())?;
+                    return Ok(false);
+                }
                 let since = *self.refused.get_or_insert_with(Instant::now);
                 if since.elapsed() < GRACE {
                     Ok(false)
@@ -199,4 +208,9 @@ impl Follow {
             ),
         }
     }
+}
+
+fn left_behind(name: &Name, pid: Option<u32>) -> String {
+    let pid = pid.map_or(String::new(), |pid| format!(", pid {pid}"));
+    format!("the segment {name} was left by a sender that is gone{pid}")
 }

@@ -35,8 +35,8 @@ struct Args {
     #[arg(long, value_name = "H", value_parser = clap::value_parser!(i32).range(1..))]
     height: Option<i32>,
     /// Take only frames of this many channels: 1 gray, 3 BGR, 4 BGRA
-    #[arg(long, value_name = "C", value_parser = clap::value_parser!(i32).range(1..=4))]
-    channels: Option<i32>,
+    #[arg(long, value_name = "C", value_parser = cli::parse_channels)]
+    channels: Option<u8>,
     /// Stop after this many frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -52,7 +52,7 @@ struct Args {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
-    /// Print only the summary
+    /// Print only the summary; with --json, all but frames
     #[arg(long)]
     quiet: bool,
 }
@@ -216,12 +216,12 @@ impl Reception<'_> {
     fn take(&mut self, receiver: &mut Receiver) -> Result<Option<Frame>> {
         let keeps = self.window.is_some() || self.saver.is_some();
         let taken = if receiver.can_lease() {
-            receiver.lease().map(|lease| {
-                let lease = lease?;
+            receiver.lease().and_then(|lease| {
+                let Some(lease) = lease else { return Ok(None) };
                 if keeps {
-                    lease.copy_to(&mut self.pixels);
+                    lease.copy_to(&mut self.pixels)?;
                 }
-                lease.is_intact().then(|| lease.frame())
+                Ok(lease.is_intact().then(|| lease.frame()))
             })
         } else {
             receiver.copy(&mut self.pixels)
@@ -253,16 +253,17 @@ impl Reception<'_> {
         let fits = |expected: Option<i32>, got| expected.is_none_or(|expected| expected == got);
         fits(self.args.width, shape.width())
             && fits(self.args.height, shape.height())
-            && fits(self.args.channels, shape.channels())
+            && fits(self.args.channels.map(i32::from), shape.channels())
     }
 
     fn expected(&self) -> String {
         let side = |side: Option<i32>| side.map_or("any".to_owned(), |side| side.to_string());
+        let channels = self.args.channels.map(i32::from);
         format!(
             "{}x{}x{}",
             side(self.args.width),
             side(self.args.height),
-            side(self.args.channels)
+            side(channels)
         )
     }
 
@@ -275,7 +276,7 @@ impl Reception<'_> {
             expected: Size {
                 width: self.args.width,
                 height: self.args.height,
-                channels: self.args.channels,
+                channels: self.args.channels.map(i32::from),
             },
             got: Size {
                 width: got.width(),
@@ -293,12 +294,12 @@ impl Reception<'_> {
 
     fn waits_for(&self, follow: &Follow) -> String {
         match self.unexpected {
-            Some(got) => format!(
+            Some(got) if follow.is_attached() => format!(
                 "frames of {} are {got}, expected {}",
                 self.args.name,
                 self.expected()
             ),
-            None => follow.waits_for(),
+            _ => follow.waits_for(),
         }
     }
 

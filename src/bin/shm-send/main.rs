@@ -50,7 +50,7 @@ struct Args {
     #[arg(long, value_name = "WxH", default_value = "640x404", value_parser = parse_size, conflicts_with = "image")]
     size: (u32, u32),
     /// 1 gray, 3 BGR, 4 BGRA
-    #[arg(long, value_name = "C", default_value = "3", value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(long, value_name = "C", default_value = "3", value_parser = cli::parse_channels)]
     channels: u8,
     /// Show what is sent in a window; q or Esc ends
     #[arg(long)]
@@ -58,7 +58,7 @@ struct Args {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
-    /// Print only the summary
+    /// Print only the summary; with --json, all but frames
     #[arg(long)]
     quiet: bool,
 }
@@ -216,6 +216,9 @@ fn send(
         let Some(period) = args.fps.period else {
             continue;
         };
+        if args.count == Some(tally.frames) {
+            break;
+        }
         // What is late is skipped, not caught up with.
         due = (due + period).max(Instant::now());
         while let Some(left) = due

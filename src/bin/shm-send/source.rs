@@ -5,12 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use opencv::boxed_ref::BoxedRefMut;
-use opencv::core::{
-    self, Mat, MatTraitConst, MatTraitConstManual, Point, Rect, Scalar, Vec3b, Vec4b,
-};
+use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual, Point, Scalar, Vec3b, Vec4b};
 use opencv::{imgcodecs, imgproc};
 use shm_frame::{Sender, Sent, Shape};
 
+use crate::cli::image;
 use crate::cli::window::Window;
 
 /// Where frames come from.
@@ -32,8 +31,7 @@ impl Source {
         }
         let (width, height) = size;
         let shape = Shape::new(height, width, channels.into()).context("--size and --channels")?;
-        let picture = TestPicture::new(shape).context("cannot draw the test picture")?;
-        Ok(Self::Test(picture))
+        Ok(Self::Test(TestPicture { shape }))
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -121,49 +119,55 @@ fn shape(image: &Mat) -> Result<Shape> {
 #[derive(Debug)]
 pub(crate) struct TestPicture {
     shape: Shape,
-    /// The gradient, wider than the picture by [`PERIOD`], after which it repeats.
-    gradient: Mat,
 }
 
-/// Pixels after which the gradient repeats.
-const PERIOD: i32 = 256;
-/// Pixels that it moves each frame: odd, so that it takes all 256 positions before one comes again.
+/// Pixels that the gradient moves each frame: odd, so that it takes all 256 positions before one comes again.
 const STEP: u64 = 3;
+/// Width of a digit at scale 1, in pixels.
+const DIGIT: f64 = 20.0;
 
 impl TestPicture {
-    fn new(shape: Shape) -> opencv::Result<Self> {
-        let width = shape.width() + PERIOD;
-        let channels = usize::try_from(shape.channels()).expect("1, 3 or 4");
-        let mut pixels = Vec::with_capacity(usize::try_from(width).expect("positive") * channels);
+    /// Draws frame `number` over `pixels`.
+    fn draw(&self, number: u64, pixels: &mut [u8]) -> Result<()> {
+        let (width, height) = (self.shape.width(), self.shape.height());
+        let channels = usize::try_from(self.shape.channels())?;
+        let [shift, ..] = number.wrapping_mul(STEP).to_le_bytes();
+        let mut row = Vec::with_capacity(usize::try_from(width)? * channels);
         for x in 0..width {
-            let [level, ..] = x.to_le_bytes();
+            let [x, ..] = x.to_le_bytes();
+            let level = x.wrapping_add(shift);
             // Up and down, so that it has no edge: 0 to 254 and back.
             let ramp = if level < 128 {
                 level * 2
             } else {
                 (255 - level) * 2
             };
-            pixels.extend_from_slice(&[ramp / 2 + 64, 255 - ramp, ramp, 255][..channels]);
+            row.extend_from_slice(&[ramp / 2 + 64, 255 - ramp, ramp, 255][..channels]);
         }
-        let row = view_mut(&mut pixels, 1, width, shape.channels())?;
-        let gradient = core::repeat(&row, shape.height(), 1)?;
-        Ok(Self { shape, gradient })
-    }
-
-    /// Draws frame `number` over `pixels`.
-    fn draw(&self, number: u64, pixels: &mut [u8]) -> Result<()> {
-        let (width, height) = (self.shape.width(), self.shape.height());
-        let shift = i32::try_from(number * STEP % u64::from(PERIOD.unsigned_abs()))?;
         let mut picture = view_mut(pixels, height, width, self.shape.channels())?;
-        let window = Mat::roi(&self.gradient, Rect::new(shift, 0, width, height))?;
         // Size and type fit, so this writes where `pixels` is and allocates nothing.
-        window.copy_to(&mut picture)?;
+        core::repeat_to(
+            &image::view(
+                &row,
+                Shape::new(
+                    1,
+                    width.unsigned_abs(),
+                    self.shape.channels().unsigned_abs(),
+                )?,
+            )?,
+            height,
+            1,
+            &mut picture,
+        )?;
 
         let text = number.to_string();
-        let scale = f64::from(height) / 120.0;
+        let margin = width.min(height) / 20;
+        let digits = f64::from(u32::try_from(text.len())?);
+        let room = f64::from(width - 2 * margin) / (digits * DIGIT);
+        let scale = (f64::from(height) / 120.0).min(room);
         #[expect(clippy::cast_possible_truncation, reason = "a few pixels")]
         let thickness = (scale * 2.0).ceil().min(f64::from(i16::MAX)) as i32;
-        let at = Point::new(height / 20, height - height / 10);
+        let at = Point::new(margin, height - height / 10);
         for (color, thickness) in [
             (Scalar::new(0.0, 0.0, 0.0, 255.0), thickness * 3),
             (Scalar::all(255.0), thickness),
