@@ -557,6 +557,86 @@ fn signals_end_both_with_a_summary_and_nothing_left() {
     }
 }
 
+#[test]
+fn signals_that_come_together_are_one_and_ignored_ones_stay_ignored() {
+    let name = TestName::new("twice");
+    let mut sender = send(&name, "--fps 0");
+    let mut receiver = recv(&name, "");
+    receiver.wait_for("frame ");
+    for program in [&mut receiver, &mut sender] {
+        // As timeout(1) does: once to its child, once to the group.
+        for _ in 0..3 {
+            program.signal("TERM");
+        }
+        program.ends_with(0);
+        program.assert_stdout(" frames in ");
+    }
+    assert!(!name.file().exists());
+
+    let script = format!("trap '' HUP; exec {SEND} --name {}", name.as_str());
+    let mut sender = Program::start(Command::new("sh").args(["-c", &script]));
+    sender.wait_for("sending");
+    sender.signal("HUP");
+    let mut receiver = recv(&name, "--count 5");
+    receiver.ends_with(0);
+    assert!(sender.running(), "nohup is for this");
+    sender.interrupt();
+}
+
+#[test]
+fn a_control_page_that_was_scribbled_on_is_made_anew() {
+    for (offset, byte) in [
+        (0, 0),
+        (8, 9),
+        (16, 1),
+        (24, 9),
+        (32, 1),
+        (40, 1),
+        (76, 1),
+        (76, 2),
+    ] {
+        let name = TestName::new("scribbled");
+        let _sender = send(&name, "");
+        let mut receiver = recv(&name, "--json");
+        receiver.wait_for_events("frame", 2);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(name.file())
+            .unwrap();
+        let (before, page) = (
+            file.metadata().unwrap().ino(),
+            file.metadata().unwrap().len() - 4096,
+        );
+        file.write_all_at(&[byte], page + offset).unwrap();
+        receiver.wait_until("there is another segment", |_| {
+            fs::metadata(name.file()).is_ok_and(|now| now.ino() != before)
+        });
+        let seen = receiver.events("frame").len();
+        receiver.wait_for_events("frame", seen + 5);
+        let numbers = numbers(&receiver.events("frame"), "frame");
+        assert!(numbers.is_sorted(), "offset {offset}: {numbers:?}");
+        receiver.interrupt();
+    }
+}
+
+#[test]
+fn a_frame_larger_than_memory_is_thrown_away() {
+    let name = TestName::new("sparse");
+    let header = FrameHeader {
+        width: 200_000,
+        height: 250_000,
+        channels: 4,
+        timestamp_ms: unix_ms(),
+        frame_valid: 1,
+    };
+    let file = fs::File::create(name.file()).unwrap();
+    file.set_len(24 + 200_000 * 250_000 * 4).unwrap();
+    file.write_all_at(&header.encode(), 0).unwrap();
+    let mut receiver = recv(&name, "--json --timeout 1");
+    let code = receiver.end().code();
+    assert_eq!(code, Some(1), "{}", receiver.stderr());
+}
+
 /// Runs a command in a pipeline whose other end reads one line and goes, and returns its standard error.
 fn piped_into_head(program: &str, name: &TestName, args: &str) -> Program {
     let script = r#"{ timeout 30 "$@"; echo "exit $?" >&2; } | head -n 1"#;

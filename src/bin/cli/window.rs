@@ -12,6 +12,8 @@ pub(crate) struct Window {
     title: String,
     /// Nothing was shown yet, so the window has no size of its own.
     fresh: bool,
+    /// It was visible.
+    appeared: bool,
 }
 
 /// The largest a window is at first, in pixels.
@@ -27,6 +29,7 @@ impl Window {
         Ok(Self {
             title: title.to_owned(),
             fresh: true,
+            appeared: false,
         })
     }
 
@@ -47,12 +50,13 @@ impl Window {
     }
 
     /// Lets the window work for a moment. `false`: somebody closed it, or pressed q or Esc.
-    pub(crate) fn is_open(&self) -> Result<bool> {
+    pub(crate) fn is_open(&mut self) -> Result<bool> {
         const ESC: i32 = 27;
         let key = highgui::wait_key(1)?;
-        Ok(key != i32::from(b'q')
-            && key != ESC
-            && highgui::get_window_property(&self.title, highgui::WND_PROP_VISIBLE)? > 0.0)
+        let visible = highgui::get_window_property(&self.title, highgui::WND_PROP_VISIBLE)? > 0.0;
+        // A window is not visible at once; one that was, and is not any more, was closed.
+        self.appeared |= visible;
+        Ok(key != i32::from(b'q') && key != ESC && (visible || !self.appeared))
     }
 }
 

@@ -203,7 +203,7 @@ impl Reception<'_> {
                     last_frame = Instant::now();
                 }
             }
-            if let Some(window) = &self.window
+            if let Some(window) = &mut self.window
                 && !window.is_open()?
             {
                 break;
