@@ -26,6 +26,8 @@ impl Display {
             "-screen",
             "0",
             "1280x800x24",
+            // Else it starts anew, and drops who comes meanwhile, when its only client goes: which may be xdotool.
+            "-noreset",
             "-nolisten",
             "tcp",
         ]));

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use opencv::highgui;
 use shm_frame::Shape;
+use x11rb::rust_connection::RustConnection;
 
 use super::image;
 
@@ -21,9 +22,11 @@ const FIRST_SIZE: (i32, i32) = (1280, 720);
 
 impl Window {
     pub(crate) fn open(title: &str) -> Result<Self> {
-        if let Err(why) = display() {
-            bail!("no window: {why}");
-        }
+        // Held until Qt has its own connection: an X server without clients may start anew, and drop who comes meanwhile.
+        let _held = match display() {
+            Ok(connection) => connection,
+            Err(why) => bail!("no window: {why}"),
+        };
         let flags = highgui::WINDOW_NORMAL | highgui::WINDOW_KEEPRATIO | highgui::WINDOW_GUI_NORMAL;
         highgui::named_window(title, flags).context("no window")?;
         Ok(Self {
@@ -68,16 +71,16 @@ impl Drop for Window {
 }
 
 /// Whether a window could be opened, and if not, why. Asked first, since Qt, which is under highgui, aborts the process when
-/// the display does not answer.
-pub(crate) fn display() -> Result<(), String> {
+/// the display does not answer. Gives the connection that was opened to ask, unless Qt was told to use something else.
+pub(crate) fn display() -> Result<Option<RustConnection>, String> {
     if std::env::var_os("QT_QPA_PLATFORM").is_some() {
-        return Ok(());
+        return Ok(None);
     }
     let Some(display) = std::env::var_os("DISPLAY").filter(|display| !display.is_empty()) else {
         return Err("there is no display (DISPLAY is not set)".to_owned());
     };
     match x11rb::connect(None) {
-        Ok(_) => Ok(()),
+        Ok((connection, _)) => Ok(Some(connection)),
         Err(error) => Err(format!(
             "display {} does not answer: {error}",
             display.display()

@@ -126,12 +126,15 @@ fn run(args: &Args) -> Result<()> {
     let stop = Stop::on_signals()?;
     let output = Output::new(args.json, args.quiet);
     let saver = args.save.as_deref().map(Saver::new).transpose()?;
+    let open = || Window::open(&format!("shm-recv {}", args.name)).context("--view window");
     let window = match args.view {
         View::None => None,
-        View::Auto if window::display().is_err() => None,
-        View::Auto | View::Window => {
-            Some(Window::open(&format!("shm-recv {}", args.name)).context("--view window")?)
-        }
+        View::Window => Some(open()?),
+        // Asked and opened while the answer's connection is there.
+        View::Auto => match window::display() {
+            Ok(_held) => Some(open()?),
+            Err(_) => None,
+        },
     };
     let mut reception = Reception {
         args,
