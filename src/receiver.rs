@@ -350,7 +350,9 @@ impl Receiver {
             };
             if let Some(end) = end {
                 // A frame that a dead sender left stays where it is: not to be taken for the next one's.
-                if matches!(end, End::Closed | End::Dead) {
+                // A broken one would pass for one without a control page; its sender makes another.
+                let native = attached.segment.control.is_some();
+                if matches!(end, End::Closed | End::Dead) || native && end == End::Broken {
                     self.left = Some(attached.segment.id());
                 }
                 // Let go of the memory, which the next segment may need.
