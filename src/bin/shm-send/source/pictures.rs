@@ -1,0 +1,267 @@
+//! Pictures from files.
+
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use opencv::boxed_ref::BoxedRefMut;
+use opencv::core::{CV_8UC4, Mat, MatTraitConst, MatTraitConstManual};
+use opencv::{imgcodecs, imgproc};
+use shm_frame::Shape;
+
+use super::{Next, Source};
+use crate::mat;
+use crate::outlet::{Outlet, Written};
+
+/// One picture, sent as it is again and again.
+pub(crate) struct Still {
+    shape: Shape,
+    image: Mat,
+    period: Option<Duration>,
+}
+
+impl Still {
+    pub(crate) fn open(path: &Path, channels: u8, period: Option<Duration>) -> Result<Self> {
+        let image = read(path, channels)?;
+        Ok(Self {
+            shape: mat::shape(&image)?,
+            image,
+            period,
+        })
+    }
+}
+
+impl Source for Still {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn next(&mut self) -> Result<Next> {
+        Ok(Next::Frame(self.period))
+    }
+
+    fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
+        outlet
+            .publish(self.shape, self.image.data_bytes()?)
+            .map(Some)
+    }
+}
+
+/// Many pictures, one after the other.
+pub(crate) struct Pictures {
+    paths: Vec<PathBuf>,
+    /// How many of them were gone through.
+    passed: usize,
+    /// Of the last one: the next one likely has the same.
+    shape: Shape,
+    channels: u8,
+    period: Option<Duration>,
+    repeat: bool,
+}
+
+impl Pictures {
+    pub(crate) fn open(
+        patterns: &[PathBuf],
+        channels: u8,
+        period: Option<Duration>,
+        repeat: bool,
+    ) -> Result<Self> {
+        let mut paths = Vec::new();
+        for pattern in patterns {
+            let found = find(pattern).with_context(|| pattern.display().to_string())?;
+            paths.extend(found);
+        }
+        paths.sort_by(|a, b| natural(a.as_os_str().as_bytes(), b.as_os_str().as_bytes()));
+        let first = &paths[0];
+        let image = read(first, channels).with_context(|| first.display().to_string())?;
+        Ok(Self {
+            shape: mat::shape(&image)?,
+            paths,
+            passed: 0,
+            channels,
+            period,
+            repeat,
+        })
+    }
+}
+
+impl Source for Pictures {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn frames(&self) -> Option<u64> {
+        (!self.repeat).then_some(self.paths.len() as u64)
+    }
+
+    fn can_skip(&self) -> bool {
+        true
+    }
+
+    fn next(&mut self) -> Result<Next> {
+        if self.passed == self.paths.len() {
+            if !self.repeat {
+                return Ok(Next::End);
+            }
+            self.passed = 0;
+        }
+        self.passed += 1;
+        Ok(Next::Frame(self.period))
+    }
+
+    fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
+        let path = &self.paths[self.passed - 1];
+        let context = || format!("--images {}", path.display());
+        let file = fs::read(path).with_context(context)?;
+        let written = outlet.decode(self.shape, |image| {
+            decode(&file, self.channels, image).with_context(context)?;
+            Ok(true)
+        })?;
+        if let Some(written) = &written {
+            self.shape = written.shape;
+        }
+        Ok(written)
+    }
+}
+
+/// What OpenCV reads, by the file's extension: what is in a folder need not all be pictures.
+const EXTENSIONS: [&str; 22] = [
+    "avif", "bmp", "dib", "exr", "hdr", "jp2", "jpe", "jpeg", "jpg", "pbm", "pfm", "pgm", "pic",
+    "png", "pnm", "ppm", "pxm", "ras", "sr", "tif", "tiff", "webp",
+];
+
+/// The files that one word of `--images` means; there is at least one.
+fn find(pattern: &Path) -> Result<Vec<PathBuf>> {
+    if pattern.is_dir() {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(pattern)? {
+            let path = entry?.path();
+            let extension = path.extension().and_then(OsStr::to_str);
+            let extension = extension.unwrap_or_default().to_ascii_lowercase();
+            if EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            bail!("no picture in this folder, by extension (png, jpg, ...)");
+        }
+        return Ok(paths);
+    }
+    // A file's name may look like a pattern.
+    if pattern.exists() {
+        return Ok(vec![pattern.to_owned()]);
+    }
+    let text = pattern.to_str().context("no such file")?;
+    if !text.contains(['*', '?', '[']) {
+        bail!("no such file or folder");
+    }
+    let mut paths = Vec::new();
+    for path in glob::glob(text)? {
+        let path = path?;
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        bail!("no file matches this pattern");
+    }
+    Ok(paths)
+}
+
+/// The order in which people count: runs of digits by their value, all else byte by byte.
+fn natural(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    /// Cuts the digits off that a name begins with, and gives them without leading zeros.
+    fn digits<'a>(name: &mut &'a [u8]) -> &'a [u8] {
+        let end = name.iter().position(|byte| !byte.is_ascii_digit());
+        let (digits, rest) = name.split_at(end.unwrap_or(name.len()));
+        *name = rest;
+        let zeros = digits.iter().take_while(|&&byte| byte == b'0').count();
+        &digits[zeros..]
+    }
+    let whole = (a, b);
+    loop {
+        match (a, b) {
+            ([x, ..], [y, ..]) if x.is_ascii_digit() && y.is_ascii_digit() => {
+                let (x, y) = (digits(&mut a), digits(&mut b));
+                let order = x.len().cmp(&y.len()).then(x.cmp(y));
+                if order.is_ne() {
+                    return order;
+                }
+            }
+            ([x, rest_a @ ..], [y, rest_b @ ..]) => {
+                if x != y {
+                    return x.cmp(y);
+                }
+                (a, b) = (rest_a, rest_b);
+            }
+            // Alike but for leading zeros, perhaps.
+            _ => return a.len().cmp(&b.len()).then(whole.0.cmp(whole.1)),
+        }
+    }
+}
+
+/// Reads a picture as 8 bits with that many channels.
+fn read(path: &Path, channels: u8) -> Result<Mat> {
+    let file = fs::read(path)?;
+    let mut image = Mat::default().into();
+    decode(&file, channels, &mut image)?;
+    Ok(image.clone_pointee())
+}
+
+/// Decodes a picture as 8 bits with that many channels, where `image` is if it fits there.
+fn decode(file: &[u8], channels: u8, image: &mut BoxedRefMut<'_, Mat>) -> Result<()> {
+    if file.is_empty() {
+        bail!("is empty");
+    }
+    let file = Mat::from_slice(file)?;
+    let flags = match channels {
+        1 => imgcodecs::IMREAD_GRAYSCALE,
+        3 => imgcodecs::IMREAD_COLOR,
+        _ => imgcodecs::IMREAD_UNCHANGED,
+    };
+    imgcodecs::imdecode_to(&file, flags, image)?;
+    // With alpha is its own, if it has 8 bits of it, else opaque.
+    if channels == 4 && !image.empty() && image.typ() != CV_8UC4 {
+        let color = imgcodecs::imdecode(&file, imgcodecs::IMREAD_COLOR)?;
+        imgproc::cvt_color_def(&color, image, imgproc::COLOR_BGR2BGRA)?;
+    }
+    if image.empty() {
+        bail!("is no picture that OpenCV can read");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_in_which_people_count() {
+        let ordered = [
+            "1",
+            "01",
+            "2",
+            "10",
+            "a",
+            "a/9",
+            "a/b1",
+            "img1.png",
+            "img2.png",
+            "img02.png",
+            "img10.png",
+            "img10a.png",
+            "img18446744073709551616.png",
+            "img18446744073709551617.png",
+            "imgs",
+        ];
+        for (i, a) in ordered.iter().enumerate() {
+            for (j, b) in ordered.iter().enumerate() {
+                assert_eq!(natural(a.as_bytes(), b.as_bytes()), i.cmp(&j), "{a} {b}");
+            }
+        }
+    }
+}
