@@ -229,7 +229,7 @@ impl Tally {
         };
         let late = match skipped {
             0 => String::new(),
-            _ => format!(", {skipped} late ones skipped"),
+            _ => format!(", {skipped} skipped"),
         };
         let writing = write_ms.map_or(String::new(), |write_ms| format!("; writing {write_ms}"));
         let text = format!("{frames} frames in {seconds:.2} s, {fps:.1} frames/s{late}{writing}");

@@ -71,8 +71,8 @@ pub(crate) fn open(args: &Args, stop: &Stop) -> Result<(Box<dyn Source>, String)
         let still = Still::open(path, args.channels, rate.period).with_context(context)?;
         Ok((Box::new(still), describe(rate)))
     } else if !args.images.is_empty() {
-        let pictures = Pictures::open(&args.images, args.channels, rate.period, args.repeat);
-        Ok((Box::new(pictures.context("--images")?), describe(rate)))
+        let pictures = Pictures::open(&args.images, args.channels, rate.period, args.repeat)?;
+        Ok((Box::new(pictures), describe(rate)))
     } else if let Some(path) = &args.video {
         let context = || format!("--video {}", path.display());
         let video = Video::open(path, args.channels, args.fps, args.repeat);

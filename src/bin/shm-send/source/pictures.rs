@@ -72,12 +72,11 @@ impl Pictures {
     ) -> Result<Self> {
         let mut paths = Vec::new();
         for pattern in patterns {
-            let found = find(pattern).with_context(|| pattern.display().to_string())?;
-            paths.extend(found);
+            paths.extend(find(pattern).with_context(|| flag(pattern))?);
         }
         paths.sort_by(|a, b| natural(a.as_os_str().as_bytes(), b.as_os_str().as_bytes()));
         let first = &paths[0];
-        let image = read(first, channels).with_context(|| first.display().to_string())?;
+        let image = read(first, channels).with_context(|| flag(first))?;
         Ok(Self {
             shape: mat::shape(&image)?,
             paths,
@@ -115,10 +114,9 @@ impl Source for Pictures {
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
         let path = &self.paths[self.passed - 1];
-        let context = || format!("--images {}", path.display());
-        let file = fs::read(path).with_context(context)?;
+        let file = fs::read(path).with_context(|| flag(path))?;
         let written = outlet.decode(self.shape, |image| {
-            decode(&file, self.channels, image).with_context(context)?;
+            decode(&file, self.channels, image).with_context(|| flag(path))?;
             Ok(true)
         })?;
         if let Some(written) = &written {
@@ -126,6 +124,11 @@ impl Source for Pictures {
         }
         Ok(written)
     }
+}
+
+/// What errors begin with.
+fn flag(path: &Path) -> String {
+    format!("--images {}", path.display())
 }
 
 /// What OpenCV reads, by the file's extension: what is in a folder need not all be pictures.

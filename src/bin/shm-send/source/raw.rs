@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +42,12 @@ impl Raw {
             stop,
         })
     }
+
+    /// Whether the pipe ended because everything is to end. Ctrl-C goes to the writer too, which may be faster.
+    fn interrupted(&self) -> bool {
+        thread::sleep(SLICE);
+        self.stop.requested()
+    }
 }
 
 /// Reads what there is, waiting for it for [`SLICE`]. `None`: nothing yet; 0: the end.
@@ -75,7 +82,7 @@ impl Source for Raw {
     fn next(&mut self) -> Result<Next> {
         match read(&self.stdin, &mut self.first)? {
             None => Ok(Next::Nothing),
-            Some(0) if self.frames == 0 => {
+            Some(0) if self.frames == 0 && !self.interrupted() => {
                 bail!("--raw {}: stdin ended without a frame", self.shape)
             }
             Some(0) => Ok(Next::End),
@@ -91,6 +98,7 @@ impl Source for Raw {
                 match read(&self.stdin, &mut pixels[filled..])? {
                     _ if self.stop.requested() => return Ok(false),
                     None => {}
+                    Some(0) if self.interrupted() => return Ok(false),
                     Some(0) => bail!(
                         "--raw {}: stdin broke off after {} frames, {filled} bytes into the next one of {}",
                         self.shape,

@@ -19,8 +19,8 @@ pub(crate) struct Video {
     capture: VideoCapture,
     /// The capture's first frame was decoded, and nothing done with it yet.
     fresh: bool,
-    /// When the current frame is to be seen, in ms from the file's beginning.
-    at_ms: f64,
+    /// When the current frame is to be seen, about.
+    at: Duration,
     shape: Shape,
     frame: mat::Converted,
     /// The file's own.
@@ -60,7 +60,7 @@ impl Video {
         Ok(Self {
             path: path.to_owned(),
             fresh: true,
-            at_ms: 0.0,
+            at: Duration::ZERO,
             shape: Shape::new(height, width, channels.into())?,
             frame: mat::Converted::new(channels),
             capture,
@@ -74,17 +74,13 @@ impl Video {
         self.rate
     }
 
-    /// How long the file says it is, in ms.
-    fn length_ms(&self) -> Result<f64> {
-        Ok(self.capture.get(videoio::CAP_PROP_FRAME_COUNT)? / self.rate.fps * 1000.0)
-    }
-
     /// Fails if the file ended long before it says. What it says is an estimate in some formats, and sound may go on longer than
-    /// pictures do: so only what is missing a tenth and a second was broken off for sure.
+    /// pictures do: so only where a tenth and a second is missing it was broken off for sure.
     fn is_whole(&self) -> Result<()> {
-        let (at, length) = (self.at_ms / 1000.0, self.length_ms()? / 1000.0);
-        if at > 0.0 && at + 1.0 < 0.9 * length {
-            bail!("breaks off after {at:.1} of {length:.1} s");
+        let at = self.at.as_secs_f64();
+        let claimed = self.capture.get(videoio::CAP_PROP_FRAME_COUNT)? / self.rate.fps;
+        if at + 1.0 < 0.9 * claimed {
+            bail!("breaks off after {at:.1} of the {claimed:.1} s it claims to have");
         }
         Ok(())
     }
@@ -133,23 +129,28 @@ impl Source for Video {
 
     fn next(&mut self) -> Result<Next> {
         let context = || format!("--video {}", self.path.display());
-        if !std::mem::take(&mut self.fresh) && !self.capture.grab()? {
+        let mut begins = std::mem::take(&mut self.fresh);
+        if !begins && !self.capture.grab()? {
             self.is_whole().with_context(context)?;
             if !self.repeat {
                 return Ok(Next::End);
             }
             self.capture = open(&self.path).with_context(context)?;
-            self.at_ms = 0.0;
+            begins = true;
         }
-        let before = self.at_ms;
-        self.at_ms = self.capture.get(videoio::CAP_PROP_POS_MSEC)?;
-        if let Some(asked) = self.asked {
-            return Ok(Next::Frame(asked.period));
-        }
-        // Frames may be seen for different times. Where none are told, as at the beginning, all for the same.
-        let step = Duration::try_from_secs_f64((self.at_ms - before) / 1000.0);
-        let step = step.ok().filter(|step| !step.is_zero());
-        Ok(Next::Frame(step.or(self.rate.period)))
+        let at_ms = self.capture.get(videoio::CAP_PROP_POS_MSEC)?;
+        let at = Duration::try_from_secs_f64(at_ms / 1000.0).unwrap_or_default();
+        // Frames may be seen for different times. OpenCV knows it of most, but not of the last ones.
+        let step = if begins || at <= self.at {
+            self.rate.period.unwrap_or_default()
+        } else {
+            at - self.at
+        };
+        self.at = if begins { at } else { self.at + step };
+        Ok(Next::Frame(match self.asked {
+            Some(asked) => asked.period,
+            None => Some(step),
+        }))
     }
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
