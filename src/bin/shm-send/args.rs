@@ -12,6 +12,7 @@ use crate::cli::parse;
 /// moving test picture, every frame numbered.
 #[derive(Debug, Parser)]
 #[command(
+    name = "shm-send",
     version,
     group = ArgGroup::new("source").args(["image", "images", "video", "camera", "raw"]),
     group = ArgGroup::new("files").args(["image", "images", "video"]),
@@ -29,9 +30,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = SOURCE)]
     pub video: Option<PathBuf>,
     /// A camera, as fast as it gives frames: 0 is /dev/video0
-    #[arg(long, value_name = "N|/dev/videoN", value_parser = camera, help_heading = SOURCE)]
+    #[arg(
+        long, value_name = "N|/dev/videoN", value_parser = camera, allow_negative_numbers = true,
+        help_heading = SOURCE
+    )]
     pub camera: Option<PathBuf>,
-    /// Frames of that many bytes from stdin, as they come: from `ffmpeg ... -f rawvideo -pix_fmt bgr24 -`
+    /// Frames of that many bytes from stdin, as they come: ffmpeg's rawvideo in gray, bgr24 or bgra
     #[arg(long, value_name = "WxHxC", value_parser = raw, help_heading = SOURCE)]
     pub raw: Option<Shape>,
     /// Start pictures and videos over when they end

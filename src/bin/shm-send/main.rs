@@ -149,7 +149,11 @@ impl Transmission<'_> {
                 .is_none_or(|count| self.tally.frames < count)
         {
             match self.source.next()? {
-                Next::End => break,
+                Next::End => {
+                    pace.ends();
+                    self.wait(&pace)?;
+                    break;
+                }
                 Next::Nothing => {
                     if !self.outlet.rest()? {
                         break;
@@ -168,7 +172,7 @@ impl Transmission<'_> {
         Ok(())
     }
 
-    /// Waits until the next frame is due. `false`: the end was asked for.
+    /// Waits until what is next is due. `false`: the end was asked for.
     fn wait(&mut self, pace: &Pace) -> Result<bool> {
         while let Some(left) = pace.left() {
             // Short enough to end when asked to, and to look after the segment.

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Pace {
     /// When the current frame is due; none was yet.
     due: Option<Instant>,
+    /// From the frame before to the current one.
+    step: Option<Duration>,
     /// Frames that are still to be skipped, while they are.
     behind: Option<u128>,
 }
@@ -14,6 +16,7 @@ impl Pace {
     pub(crate) fn new() -> Self {
         Self {
             due: None,
+            step: None,
             behind: None,
         }
     }
@@ -22,6 +25,7 @@ impl Pace {
     /// already.
     pub(crate) fn skips(&mut self, step: Option<Duration>, can_skip: bool) -> bool {
         let now = Instant::now();
+        self.step = step;
         let (Some(step), Some(due)) = (step, self.due) else {
             self.due = Some(now);
             return false;
@@ -46,7 +50,12 @@ impl Pace {
         false
     }
 
-    /// How long it is until the current frame is due, if it is not.
+    /// After the last frame, which is to be seen as long as the one before: now its end is due.
+    pub(crate) fn ends(&mut self) {
+        self.due = self.due.zip(self.step).map(|(due, step)| due + step);
+    }
+
+    /// How long it is until what is due next, if it is not yet.
     pub(crate) fn left(&self) -> Option<Duration> {
         let left = self.due?.checked_duration_since(Instant::now())?;
         (!left.is_zero()).then_some(left)

@@ -1,4 +1,4 @@
-//! A camera, by Video4Linux.
+//! A camera, by V4L2.
 
 use std::fs::{self, File};
 use std::io;
@@ -165,13 +165,18 @@ impl Source for Camera {
     }
 
     fn next(&mut self) -> Result<Next> {
-        let context = || format!("--camera {}", self.path.display());
         let slice = i64::try_from(SLICE.as_nanos())?;
-        let came = VideoCapture::wait_any(&self.cameras, &mut Vector::new(), slice)
-            .with_context(context)?;
-        if came {
-            self.last = Instant::now();
-            return Ok(Next::Frame(None));
+        match VideoCapture::wait_any(&self.cameras, &mut Vector::new(), slice) {
+            Ok(true) => {
+                self.last = Instant::now();
+                return Ok(Next::Frame(None));
+            }
+            Ok(false) => {}
+            // What OpenCV says of it is about its own code.
+            Err(_) => bail!(
+                "--camera {}: breaks off, as if it was unplugged",
+                self.path.display()
+            ),
         }
         if self.last.elapsed() > PATIENCE {
             bail!(

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use opencv::boxed_ref::BoxedRefMut;
-use opencv::core::{CV_8UC4, Mat, MatTraitConst, MatTraitConstManual};
+use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
+use opencv::core::{CV_8UC4, Mat, MatTraitConst, MatTraitConstManual, MatTraitManual};
 use opencv::{imgcodecs, imgproc};
 use shm_frame::Shape;
 
@@ -210,7 +210,9 @@ fn natural(mut a: &[u8], mut b: &[u8]) -> Ordering {
 /// Reads a picture as 8 bits with that many channels.
 fn read(path: &Path, channels: u8) -> Result<Mat> {
     let file = fs::read(path)?;
-    let mut image = Mat::default().into();
+    // Not empty: there must be room for a mark.
+    let mut pixel = [0];
+    let mut image = mat::view_mut(&mut pixel, Shape::new(1, 1, 1)?)?;
     decode(&file, channels, &mut image)?;
     Ok(image.clone_pointee())
 }
@@ -226,35 +228,57 @@ fn decode(file: &[u8], channels: u8, image: &mut BoxedRefMut<'_, Mat>) -> Result
         3 => imgcodecs::IMREAD_COLOR,
         _ => imgcodecs::IMREAD_UNCHANGED,
     };
-    imgcodecs::imdecode_to(&file, flags, image)?;
-    // With alpha is its own, if it has 8 bits of it, else opaque.
-    if channels == 4 && !image.empty() && image.typ() != CV_8UC4 {
+    if !decode_as(&file, flags, image)? {
+        bail!("is no picture that OpenCV can read");
+    }
+    // The alpha is the picture's own if it has 8 bits of it, else all of it is opaque.
+    if channels == 4 && image.typ() != CV_8UC4 {
         let color = imgcodecs::imdecode(&file, imgcodecs::IMREAD_COLOR)?;
         imgproc::cvt_color_def(&color, image, imgproc::COLOR_BGR2BGRA)?;
-    }
-    if image.empty() {
-        bail!("is no picture that OpenCV can read");
     }
     Ok(())
 }
 
+/// What stands in an image before a picture is decoded into it: of some that fail OpenCV leaves it there, and does not say so.
+const MARK: &[u8] = b"nothing was decoded";
+
+/// Decodes a picture. `false`: it is none.
+fn decode_as(
+    file: &BoxedRef<'_, Mat>,
+    flags: i32,
+    image: &mut BoxedRefMut<'_, Mat>,
+) -> Result<bool> {
+    let bytes = image.data_bytes_mut()?;
+    let marked = bytes.len().min(MARK.len());
+    bytes[..marked].copy_from_slice(&MARK[..marked]);
+    imgcodecs::imdecode_to(file, flags, image)?;
+    if image.empty() {
+        return Ok(false);
+    }
+    // A picture may begin like that too.
+    let unchanged = image.data_bytes()?.starts_with(&MARK[..marked]);
+    Ok(!unchanged || !imgcodecs::imdecode(file, flags)?.empty())
+}
+
 #[cfg(test)]
 mod tests {
+    use opencv::core::{CV_8UC3, Scalar, Vector};
+
     use super::*;
 
     #[test]
     fn names_are_in_the_order_in_which_people_count() {
         let ordered = [
-            "1",
             "01",
+            "1",
             "2",
             "10",
             "a",
             "a/9",
             "a/b1",
             "img1.png",
-            "img2.png",
             "img02.png",
+            "img2.png",
             "img10.png",
             "img10a.png",
             "img18446744073709551616.png",
@@ -264,6 +288,30 @@ mod tests {
         for (i, a) in ordered.iter().enumerate() {
             for (j, b) in ordered.iter().enumerate() {
                 assert_eq!(natural(a.as_bytes(), b.as_bytes()), i.cmp(&j), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_picture_is_told_from_a_picture_that_looks_untouched() {
+        let mut picture = Mat::new_rows_cols_with_default(4, 8, CV_8UC3, Scalar::all(9.0)).unwrap();
+        picture.data_bytes_mut().unwrap()[..MARK.len()].copy_from_slice(MARK);
+        let mut file = Vector::new();
+        imgcodecs::imencode_def(".png", &picture, &mut file).unwrap();
+        for (file, works) in [
+            (file.as_slice(), true),
+            (&file.as_slice()[..file.len() / 2], false),
+            (b"no picture", false),
+            // The beginning of a TIFF.
+            (b"II*\0\x08\0\0\0", false),
+        ] {
+            let mut pixels = [0; 4 * 8 * 3];
+            let shape = Shape::new(4, 8, 3).unwrap();
+            let mut image = mat::view_mut(&mut pixels, shape).unwrap();
+            assert_eq!(decode(file, 3, &mut image).is_ok(), works, "{file:?}");
+            if works {
+                drop(image);
+                assert_eq!(pixels, picture.data_bytes().unwrap());
             }
         }
     }

@@ -141,10 +141,11 @@ impl Source for Video {
         let at_ms = self.capture.get(videoio::CAP_PROP_POS_MSEC)?;
         let at = Duration::try_from_secs_f64(at_ms / 1000.0).unwrap_or_default();
         // Frames may be seen for different times. OpenCV knows it of most, but not of the last ones.
-        let step = if begins || at <= self.at {
+        let told = at.saturating_sub(self.at);
+        let step = if begins || told.is_zero() {
             self.rate.period.unwrap_or_default()
         } else {
-            at - self.at
+            told
         };
         self.at = if begins { at } else { self.at + step };
         Ok(Next::Frame(match self.asked {
