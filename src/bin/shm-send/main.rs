@@ -161,7 +161,7 @@ impl Transmission<'_> {
                 }
                 Next::Frame(step) => {
                     self.bar.inc(1);
-                    if pace.skips(step, self.source.can_skip()) {
+                    if pace.skips(Instant::now(), step, self.source.can_skip()) {
                         self.tally.skipped += 1;
                     } else if !self.wait(&pace)? || !self.send()? {
                         break;

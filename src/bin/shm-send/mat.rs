@@ -4,7 +4,7 @@ use anyhow::Result;
 use opencv::boxed_ref::BoxedRefMut;
 use opencv::core::{Mat, MatTraitConst, Vec3b, Vec4b};
 use opencv::imgproc;
-use opencv::videoio::{VideoCapture, VideoCaptureTrait};
+use opencv::videoio::{VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst};
 use shm_frame::Shape;
 
 /// Pixels to write to.
@@ -17,12 +17,22 @@ pub(crate) fn view_mut(pixels: &mut [u8], shape: Shape) -> opencv::Result<BoxedR
     }
 }
 
-pub(crate) fn shape(image: &impl MatTraitConst) -> Result<Shape> {
+pub(crate) fn shape(image: &Mat) -> Result<Shape> {
     Ok(Shape::new(
         image.rows().try_into()?,
         image.cols().try_into()?,
         image.channels().try_into()?,
     )?)
+}
+
+/// Width or height of a capture's frames.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a side in pixels"
+)]
+pub(crate) fn side(capture: &VideoCapture, property: i32) -> opencv::Result<u32> {
+    Ok(capture.get(property)? as u32)
 }
 
 /// Takes frames from a capture, which are BGR, with the channels that are wanted.

@@ -40,7 +40,9 @@ impl Outlet {
         let begin = Instant::now();
         let sent = self.sender.publish(shape, pixels)?;
         let time = begin.elapsed();
-        self.keep(shape, pixels);
+        if self.window.is_some() {
+            self.shown = Some((shape, pixels.to_vec()));
+        }
         Ok(Written { sent, shape, time })
     }
 
@@ -105,11 +107,5 @@ impl Outlet {
     pub(crate) fn rest(&mut self) -> Result<bool> {
         self.sender.tend()?;
         self.show()
-    }
-
-    fn keep(&mut self, shape: Shape, pixels: &[u8]) {
-        if self.window.is_some() {
-            self.shown = Some((shape, pixels.to_vec()));
-        }
     }
 }

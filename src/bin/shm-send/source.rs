@@ -104,6 +104,10 @@ pub(crate) fn open(args: &Args, stop: &Stop) -> Result<(Box<dyn Source>, String)
 fn describe(rate: Rate) -> String {
     match rate.period {
         None => "as fast as it can".to_owned(),
-        Some(_) => format!("{} frames/s", (rate.fps * 100.0).round() / 100.0),
+        Some(_) => frames_per_second(rate.fps),
     }
+}
+
+fn frames_per_second(fps: f64) -> String {
+    format!("{} frames/s", (fps * 100.0).round() / 100.0)
 }

@@ -11,7 +11,7 @@ use opencv::core::Vector;
 use opencv::videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst, VideoWriter};
 use shm_frame::Shape;
 
-use super::{Next, SLICE, Source};
+use super::{Next, SLICE, Source, frames_per_second};
 use crate::args::Rate;
 use crate::mat;
 use crate::outlet::{Outlet, Written};
@@ -33,17 +33,26 @@ pub(crate) struct Camera {
 }
 
 /// What a camera can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 struct Mode {
-    width: f64,
-    height: f64,
+    width: u32,
+    height: u32,
     fps: f64,
 }
 
 impl std::fmt::Display for Mode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { width, height, fps } = self;
-        write!(f, "{width}x{height} at {fps} frames/s")
+        write!(f, "{width}x{height} at {}", frames_per_second(*fps))
+    }
+}
+
+impl Mode {
+    /// Whether this is what was asked for: OpenCV asks for whole frames a second, and cameras have rates like 29.97.
+    fn is(self, asked: Self) -> bool {
+        self.width == asked.width
+            && self.height == asked.height
+            && (self.fps - asked.fps).abs() < 1.0
     }
 }
 
@@ -63,33 +72,28 @@ impl Camera {
         capture.set(videoio::CAP_PROP_BUFFERSIZE, BUFFERS)?;
         let mut given = mode(&capture)?;
         let asked = Mode {
-            width: size.map_or(given.width, |(width, _)| width.into()),
-            height: size.map_or(given.height, |(_, height)| height.into()),
+            width: size.map_or(given.width, |(width, _)| width),
+            height: size.map_or(given.height, |(_, height)| height),
             fps: rate
                 .filter(|rate| rate.period.is_some())
                 .map_or(given.fps, |rate| rate.fps),
         };
-        if given != asked {
+        if !given.is(asked) {
             given = ask(&mut capture, asked)?;
         }
-        if given != asked {
+        if !given.is(asked) {
             // Many have their larger sizes and higher rates only compressed.
             let jpeg = VideoWriter::fourcc('M', 'J', 'P', 'G')?;
             if capture.set(videoio::CAP_PROP_FOURCC, jpeg.into())? {
                 given = ask(&mut capture, asked)?;
             }
         }
-        let what = if given == asked {
-            format!("{} frames/s", given.fps)
+        let what = if given.is(asked) {
+            frames_per_second(given.fps)
         } else {
             format!("the camera gives {given}, not {asked}")
         };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a side in pixels"
-        )]
-        let shape = Shape::new(given.height as u32, given.width as u32, channels.into())?;
+        let shape = Shape::new(given.height, given.width, channels.into())?;
         let mut cameras = Vector::new();
         cameras.push(capture);
         let camera = Self {
@@ -107,8 +111,8 @@ impl Camera {
 /// What the camera gives now.
 fn mode(capture: &VideoCapture) -> Result<Mode> {
     Ok(Mode {
-        width: capture.get(videoio::CAP_PROP_FRAME_WIDTH)?,
-        height: capture.get(videoio::CAP_PROP_FRAME_HEIGHT)?,
+        width: mat::side(capture, videoio::CAP_PROP_FRAME_WIDTH)?,
+        height: mat::side(capture, videoio::CAP_PROP_FRAME_HEIGHT)?,
         fps: capture.get(videoio::CAP_PROP_FPS)?,
     })
 }
@@ -116,8 +120,8 @@ fn mode(capture: &VideoCapture) -> Result<Mode> {
 /// Asks for something, and says what is given.
 fn ask(capture: &mut VideoCapture, asked: Mode) -> Result<Mode> {
     // Whether it was heeded is seen by what is given.
-    capture.set(videoio::CAP_PROP_FRAME_WIDTH, asked.width)?;
-    capture.set(videoio::CAP_PROP_FRAME_HEIGHT, asked.height)?;
+    capture.set(videoio::CAP_PROP_FRAME_WIDTH, asked.width.into())?;
+    capture.set(videoio::CAP_PROP_FRAME_HEIGHT, asked.height.into())?;
     capture.set(videoio::CAP_PROP_FPS, asked.fps)?;
     mode(capture)
 }

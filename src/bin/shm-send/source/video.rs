@@ -38,16 +38,8 @@ impl Video {
         repeat: bool,
     ) -> Result<Self> {
         let capture = open(path)?;
-        let side = |property| -> Result<u32> {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a side in pixels"
-            )]
-            Ok(capture.get(property)?.clamp(0.0, f64::from(i32::MAX)) as u32)
-        };
-        let width = side(videoio::CAP_PROP_FRAME_WIDTH)?;
-        let height = side(videoio::CAP_PROP_FRAME_HEIGHT)?;
+        let width = mat::side(&capture, videoio::CAP_PROP_FRAME_WIDTH)?;
+        let height = mat::side(&capture, videoio::CAP_PROP_FRAME_HEIGHT)?;
         let fps = capture.get(videoio::CAP_PROP_FPS)?;
         let rate = if (0.001..=1000.0).contains(&fps) {
             Rate {
