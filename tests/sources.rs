@@ -255,7 +255,7 @@ fn a_broken_picture_amid_others_is_exit_1_and_receivers_know() {
         );
     }
     fs::write(scratch.path().join("3.png"), "no picture").unwrap();
-    let mut start = command(SEND, &name, "--fps 5 --images");
+    let mut start = command(SEND, &name, "--fps 2 --images");
     let mut sender = Program::start(start.arg(scratch.path()));
     let taken = take_all(&mut open(&name));
     assert_eq!(taken.last().unwrap().0.number, 2);
@@ -329,22 +329,21 @@ fn a_video_plays_once_not_faster_than_its_own_rate_to_its_last_frame() {
 fn frames_of_a_video_that_last_longer_are_seen_longer() {
     let name = TestName::new("variable");
     let scratch = Scratch::new(&name);
-    let path = scratch.path().join("variable.mp4");
-    // Of 40 frames, those that are late by more than the average: 0 to 9, 20, and 39.
+    let path = scratch.path().join("variable.mkv");
+    // Of 40 frames 0 to 9, 20, and 39.
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args("-v error -f lavfi -i testsrc=size=160x120:rate=20:duration=2".split(' '));
     ffmpeg.args(["-vf", "select='lt(n,10)+eq(n,20)+eq(n,39)'"]);
-    ffmpeg.args("-vsync vfr -c:v mpeg4".split(' '));
+    ffmpeg.args("-vsync vfr -c:v ffv1".split(' '));
     Program::start(ffmpeg.arg(&path)).ends_with(0);
     let mut start = command(SEND, &name, "--json --video");
     let mut sender = Program::start(start.arg(path));
     sender.ends_with(0);
-    let sent = sender.events("sent");
-    let at = |i: usize| sent[i]["sent_ms"].as_i64().unwrap() - sent[0]["sent_ms"].as_i64().unwrap();
-    // Frames come late or not at all, but never early; 1 ms for rounding twice.
-    let last = sent.len() - 1;
-    assert!(at(last) >= 1949, "the last frame after {} ms", at(last));
-    assert!(last < 12, "{} frames", last + 1);
+    // The last one comes after 1.95 s, and is seen as long as the one before it, which is 0.95 s: at a steady rate all of them
+    // would be over after 2 s.
+    let summary = &sender.events("summary")[0];
+    assert!(summary["seconds"].as_f64().unwrap() >= 2.899, "{summary}");
+    assert!(summary["frames"].as_u64().unwrap() <= 12, "{summary}");
 }
 
 #[test]
@@ -361,7 +360,7 @@ fn a_video_that_breaks_off_is_exit_1_and_receivers_know() {
         .set_len(length / 2)
         .unwrap();
     let mut receiver = recv(&name, "--json");
-    let mut start = command(SEND, &name, "--fps 50 --video");
+    let mut start = command(SEND, &name, "--fps 20 --video");
     let mut sender = Program::start(start.arg(&path));
     ends(
         &mut sender,
@@ -639,10 +638,10 @@ fn a_camera_sends_each_frame_that_it_gives() {
     let name = TestName::new("camera");
     let scratch = Scratch::new(&name);
     for (args, channels) in [("", 3), ("--channels 1", 1), ("--channels 4", 4)] {
-        let mut sender = camera(&name, &scratch, &format!("--count 10 --json {args}"), &[]);
+        let mut sender = camera(&name, &scratch, &format!("--count 30 --json {args}"), &[]);
         let taken = take_all(&mut open(&name));
         ends(&mut sender, &name, 0, &["sending 640x480x", "30 frames/s"]);
-        assert_eq!(taken.last().unwrap().0.number, 10);
+        assert_eq!(taken.last().unwrap().0.number, 30);
         let mut last = 0;
         for (frame, pixels) in taken {
             assert_eq!((frame.shape.width(), frame.shape.height()), (640, 480));
