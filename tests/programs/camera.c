@@ -113,7 +113,7 @@ static int answer(unsigned long request, void *argument) {
     case VIDIOC_QUERYCAP:
         ((struct v4l2_capability *)argument)->capabilities = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING;
         return 0;
-    case VIDIOC_S_FMT: settle(&((struct v4l2_format *)argument)->fmt.pix); // and say so
+    case VIDIOC_S_FMT: settle(&((struct v4l2_format *)argument)->fmt.pix); // falls through
     case VIDIOC_G_FMT: describe(&((struct v4l2_format *)argument)->fmt.pix); return 0;
     case VIDIOC_S_PARM: rate(&((struct v4l2_streamparm *)argument)->parm.capture.timeperframe, 1); return 0;
     case VIDIOC_G_PARM: rate(&((struct v4l2_streamparm *)argument)->parm.capture.timeperframe, 0); return 0;

@@ -41,7 +41,7 @@ pub(crate) trait Source {
         None
     }
 
-    /// Whether a frame that is late may be passed over.
+    /// Whether the frame may be skipped, should it be late.
     fn can_skip(&self) -> bool {
         false
     }

@@ -98,7 +98,8 @@ impl Source for Pictures {
     }
 
     fn can_skip(&self) -> bool {
-        true
+        // After the last one no other is due.
+        self.repeat || self.passed < self.paths.len()
     }
 
     fn next(&mut self) -> Result<Next> {
@@ -280,7 +281,7 @@ fn decode_as(
 
 #[cfg(test)]
 mod tests {
-    use opencv::core::{CV_8UC3, Scalar, Vector};
+    use opencv::core::{CV_8UC1, CV_8UC3, Scalar, Vector};
 
     use super::*;
 
@@ -307,6 +308,23 @@ mod tests {
             for (j, b) in ordered.iter().enumerate() {
                 assert_eq!(natural(a.as_bytes(), b.as_bytes()), i.cmp(&j), "{a} {b}");
             }
+        }
+    }
+
+    #[test]
+    fn a_picture_of_the_expected_shape_is_decoded_where_it_is_wanted() {
+        for (channels, typ) in [(1, CV_8UC1), (3, CV_8UC3), (4, CV_8UC4)] {
+            let picture = Mat::new_rows_cols_with_default(4, 8, typ, Scalar::all(9.0)).unwrap();
+            let mut file = Vector::new();
+            imgcodecs::imencode_def(".png", &picture, &mut file).unwrap();
+            let mut pixels = vec![0; 4 * 8 * usize::from(channels)];
+            let address = pixels.as_ptr();
+            let shape = Shape::new(4, 8, channels.into()).unwrap();
+            let mut image = mat::view_mut(&mut pixels, shape).unwrap();
+            decode(file.as_slice(), channels, &mut image).unwrap();
+            assert_eq!(image.data(), address, "{channels} channels");
+            drop(image);
+            assert!(pixels.iter().all(|&byte| byte == 9), "{channels} channels");
         }
     }
 

@@ -100,7 +100,7 @@ impl Source for Raw {
                     None => {}
                     Some(0) if self.interrupted() => return Ok(false),
                     Some(0) => bail!(
-                        "--raw {}: stdin broke off after {} frames, {filled} bytes into the next one of {}",
+                        "--raw {}: stdin broke off after {} frames, {filled} bytes into the next one of {}: it was cut off, or its frames are of another size",
                         self.shape,
                         self.frames,
                         pixels.len()

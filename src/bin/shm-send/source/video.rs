@@ -68,7 +68,7 @@ impl Video {
 
     /// Fails if the file ended long before it says. What it says is an estimate in some formats, and sound may go on longer than
     /// pictures do: so only where a tenth and a second is missing it was broken off for sure.
-    fn is_whole(&self) -> Result<()> {
+    fn check_end(&self) -> Result<()> {
         let at = self.at.as_secs_f64();
         let claimed = self.capture.get(videoio::CAP_PROP_FRAME_COUNT)? / self.rate.fps;
         if at + 1.0 < 0.9 * claimed {
@@ -123,7 +123,7 @@ impl Source for Video {
         let context = || format!("--video {}", self.path.display());
         let mut begins = std::mem::take(&mut self.fresh);
         if !begins && !self.capture.grab()? {
-            self.is_whole().with_context(context)?;
+            self.check_end().with_context(context)?;
             if !self.repeat {
                 return Ok(Next::End);
             }
