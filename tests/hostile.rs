@@ -170,7 +170,7 @@ fn reopen(receiver: &mut Receiver, until: &Path) {
         match receiver.reopen() {
             Ok(true) => return,
             Ok(false) | Err(Error::NotASegment { .. }) => {
-                std::thread::sleep(Duration::from_millis(1))
+                std::thread::sleep(Duration::from_millis(1));
             }
             Err(error) => panic!("{error}"),
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::commands::{RECV, SEND, command, recv, send};
 use common::frames::{self, Random};
-use common::{PATIENCE, Program, Scratch, TestName, open, take, wait_until};
+use common::{Program, Scratch, TestName, open, take, wait_until};
 use shm_frame::{Error, Sender, SenderOptions, Shape, Wait};
 
 /// Not a test but where this program comes in again, in a mount namespace of its own.

@@ -21,35 +21,24 @@ pub(crate) fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// Those signals are heeded, and not obeyed at once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stop(());
-
-impl Stop {
-    /// From now on those signals ask for an end. One that comes later still ends the process at once, should it be stuck
-    /// somewhere.
-    pub(crate) fn on_signals() -> Result<Self> {
-        let heeded = [SIGINT, SIGTERM, SIGHUP]
-            .into_iter()
-            .filter(|&signal| !ignored(signal));
-        let mut signals = Signals::new(heeded).context("cannot handle signals")?;
-        thread::spawn(move || {
-            let mut first = None;
-            for signal in signals.forever() {
-                REQUESTED.store(true, Ordering::Relaxed);
-                if first.get_or_insert_with(Instant::now).elapsed() > ONE {
-                    // Does not come back, unless it fails: then the next signal tries again.
-                    let _ = emulate_default_handler(signal);
-                }
+/// From now on those signals ask for an end. One that comes later still ends the process at once, should it be stuck
+/// somewhere.
+pub(crate) fn on_signals() -> Result<()> {
+    let heeded = [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(|&signal| !ignored(signal));
+    let mut signals = Signals::new(heeded).context("cannot handle signals")?;
+    thread::spawn(move || {
+        let mut first = None;
+        for signal in signals.forever() {
+            REQUESTED.store(true, Ordering::Relaxed);
+            if first.get_or_insert_with(Instant::now).elapsed() > ONE {
+                // Does not come back, unless it fails: then the next signal tries again.
+                let _ = emulate_default_handler(signal);
             }
-        });
-        Ok(Self(()))
-    }
-
-    #[expect(clippy::unused_self, reason = "the witness that signals are heeded")]
-    pub(crate) fn requested(&self) -> bool {
-        requested()
-    }
+        }
+    });
+    Ok(())
 }
 
 /// Whether a signal is ignored already, as nohup(1) does for SIGHUP; see `proc_pid_status(5)`.

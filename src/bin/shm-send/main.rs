@@ -16,7 +16,7 @@ use shm_frame::{Name, Sender, SenderOptions};
 
 use crate::cli::output::Output;
 use crate::cli::spread::{Quantiles, Spread, ms, rate, rounded};
-use crate::cli::stop::Stop;
+use crate::cli::stop;
 use crate::cli::window::Window;
 use crate::source::Source;
 
@@ -130,7 +130,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let stop = Stop::on_signals()?;
+    stop::on_signals()?;
     let output = Output::new(args.json, args.quiet);
     let mut source = Source::new(args.image.as_deref(), args.size, args.channels)?;
     let open = || Window::open(&format!("shm-send {}", args.name)).context("--show");
@@ -162,7 +162,6 @@ fn run(args: &Args) -> Result<()> {
     };
     let result = send(
         args,
-        &stop,
         output,
         &mut source,
         &mut sender,
@@ -187,7 +186,6 @@ fn announcement(args: &Args, sender: &Sender, shape: shm_frame::Shape) -> String
 
 fn send(
     args: &Args,
-    stop: &Stop,
     output: Output,
     source: &mut Source,
     sender: &mut Sender,
@@ -195,7 +193,7 @@ fn send(
     tally: &mut Tally,
 ) -> Result<()> {
     let mut due = Instant::now();
-    while !stop.requested() && args.count.is_none_or(|count| tally.frames < count) {
+    while !stop::requested() && args.count.is_none_or(|count| tally.frames < count) {
         let begin = Instant::now();
         let sent = source.send(sender, tally.frames + 1)?;
         let writing = i64::try_from(begin.elapsed().as_nanos())?;
@@ -225,7 +223,7 @@ fn send(
             .checked_duration_since(Instant::now())
             .filter(|left| !left.is_zero())
         {
-            if stop.requested() {
+            if stop::requested() {
                 return Ok(());
             }
             // Short enough to end when asked to, and to look after the segment.
