@@ -104,6 +104,8 @@ mod sync;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
+mod predict;
+#[cfg(not(loom))]
 mod receiver;
 #[cfg(not(loom))]
 mod segment;
@@ -114,6 +116,6 @@ pub use error::Error;
 pub use header::{FrameHeader, Shape};
 pub use name::Name;
 #[cfg(not(loom))]
-pub use receiver::{End, Frame, Lease, Path, Receiver, Wait};
+pub use receiver::{End, Frame, Lease, Path, Receiver, Wait, WaitBy};
 #[cfg(not(loom))]
 pub use sender::{Loan, Sender, SenderOptions, Sent};

@@ -6,6 +6,7 @@ use rustix::thread::futex;
 
 use crate::clock::{monotonic_ns, unix_ns};
 use crate::layout::{CLOSED, ControlPage, OPEN};
+use crate::predict::Predictor;
 use crate::segment::memory::Control;
 use crate::segment::{FileId, LOOK, Look, Segment, lock, named};
 use crate::slots::{self, Held, Latest};
@@ -38,6 +39,19 @@ pub enum Wait {
     Timeout,
     /// There will be none from this segment. [`Receiver::reopen`] finds the next one.
     Ended(End),
+}
+
+/// How [`Receiver::wait`] waits. It matters for segments with a control page only: others are polled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitBy {
+    /// Sleeps until the sender wakes it, which takes tens of microseconds.
+    #[default]
+    Sleep,
+    /// On a steady stream sleeps until shortly before the next frame is due, and then watches for it, for 5 % of the time at
+    /// most. Sleeps while frames are irregular, or stop, or come faster than 200 a second.
+    Predict,
+    /// Watches all the time, which takes a processor.
+    Spin,
 }
 
 /// How a segment ended.
@@ -96,6 +110,8 @@ pub struct Receiver {
     sender_pid: Option<u32>,
     seen: Seen,
     torn: u64,
+    wait_by: WaitBy,
+    predictor: Predictor,
 }
 
 /// What this receiver has seen, whatever segment it came from.
@@ -176,10 +192,13 @@ impl Attached {
         None
     }
 
-    /// Header and begin time of a slot, which may be torn if it is not held.
-    fn words(&self, control: &ControlPage, slot: usize) -> (FrameHeader, u64) {
-        let begin_ns = control.slot[slot].begin_ns.load(Ordering::Relaxed);
-        (self.segment.slots.header(slot), begin_ns)
+    /// What a slot says of its frame, which may be torn if it is not held.
+    fn words(&self, control: &ControlPage, slot: usize) -> Words {
+        Words {
+            header: self.segment.slots.header(slot),
+            begin_ns: control.slot[slot].begin_ns.load(Ordering::Relaxed),
+            publish_ns: control.slot[slot].publish_ns.load(Ordering::Relaxed),
+        }
     }
 
     /// Copies the pixels that a slot's header claims, which may be torn.
@@ -192,6 +211,13 @@ impl Attached {
     fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
         header.shape(self.segment.slots.geometry().room())
     }
+}
+
+/// What stands beside the pixels of a frame.
+struct Words {
+    header: FrameHeader,
+    begin_ns: u64,
+    publish_ns: u64,
 }
 
 /// Takes a lease entry that nobody owns, if there is one. The lock is given back with the file.
@@ -226,6 +252,8 @@ impl Receiver {
             sender_pid: None,
             seen: Seen::default(),
             torn: 0,
+            wait_by: WaitBy::default(),
+            predictor: Predictor::default(),
         };
         receiver.attach(Segment::open(name)?)?;
         Ok(receiver)
@@ -307,7 +335,13 @@ impl Receiver {
         self.torn
     }
 
-    /// Sleeps until there is a frame newer than the last one taken.
+    /// Says how to wait from now on.
+    pub fn set_wait_by(&mut self, wait_by: WaitBy) {
+        self.wait_by = wait_by;
+    }
+
+    /// Waits until there is a frame newer than the last one taken: asleep, unless it is told to wait
+    /// [otherwise](Self::set_wait_by).
     ///
     /// # Errors
     ///
@@ -365,7 +399,24 @@ impl Receiver {
             }
             let left = left.min(attached.look_at.saturating_duration_since(now));
             if let Some(control) = attached.control() {
-                sleep_on(&control.wake, wake, left, &self.name)?;
+                match self.wait_by {
+                    WaitBy::Sleep => sleep_on(&control.wake, wake, left, &self.name)?,
+                    WaitBy::Spin => watch(&control.wake, wake, left),
+                    WaitBy::Predict => {
+                        let now = monotonic_ns();
+                        match self.predictor.watch(now) {
+                            Some(due) if due.contains(&now) => {
+                                let end = Duration::from_nanos(due.end - now);
+                                watch(&control.wake, wake, left.min(end));
+                            }
+                            Some(due) => {
+                                let begin = Duration::from_nanos(due.start - now);
+                                sleep_on(&control.wake, wake, left.min(begin), &self.name)?;
+                            }
+                            None => sleep_on(&control.wake, wake, left, &self.name)?,
+                        }
+                    }
+                }
             } else {
                 thread::sleep(left.min(POLL));
                 attached.failed_at = None;
@@ -391,17 +442,19 @@ impl Receiver {
         let Some((latest, hold)) = attached.hold(self.seen.frame) else {
             return Ok(None);
         };
-        let (header, begin_ns) = attached.words(hold.control, latest.slot);
+        let words = attached.words(hold.control, latest.slot);
         if !attached.segment.intact() {
             return Ok(None);
         }
         let skipped = self.seen.take(latest.frame);
-        let shape = attached.shape(header)?;
+        if self.wait_by == WaitBy::Predict {
+            self.predictor.published(latest.frame, words.publish_ns);
+        }
         let frame = Frame::new(
             latest.frame,
-            shape,
-            header,
-            Some(begin_ns),
+            attached.shape(words.header)?,
+            words.header,
+            Some(words.begin_ns),
             skipped,
             Path::Leased,
         );
@@ -435,10 +488,10 @@ impl Receiver {
             if !slots::begin_copy(control, latest) {
                 continue;
             }
-            let (header, begin_ns) = attached.words(control, latest.slot);
-            let shape = attached.copy(latest.slot, header, pixels);
+            let words = attached.words(control, latest.slot);
+            let shape = attached.copy(latest.slot, words.header, pixels);
             if slots::end_copy(control, latest) {
-                taken = Some((latest, header, begin_ns, shape));
+                taken = Some((latest, words, shape));
                 break;
             }
             self.torn += 1;
@@ -446,20 +499,22 @@ impl Receiver {
         if taken.is_none()
             && let Some((latest, hold)) = attached.hold(self.seen.frame)
         {
-            let (header, begin_ns) = attached.words(control, latest.slot);
-            let shape = attached.copy(hold.held.slot(), header, pixels);
-            taken = Some((latest, header, begin_ns, shape));
+            let words = attached.words(control, latest.slot);
+            let shape = attached.copy(hold.held.slot(), words.header, pixels);
+            taken = Some((latest, words, shape));
         }
-        let Some((latest, header, begin_ns, shape)) = taken.filter(|_| attached.segment.intact())
-        else {
+        let Some((latest, words, shape)) = taken.filter(|_| attached.segment.intact()) else {
             return Ok(None);
         };
         let skipped = self.seen.take(latest.frame);
+        if self.wait_by == WaitBy::Predict {
+            self.predictor.published(latest.frame, words.publish_ns);
+        }
         Ok(Some(Frame::new(
             latest.frame,
             shape?,
-            header,
-            Some(begin_ns),
+            words.header,
+            Some(words.begin_ns),
             skipped,
             Path::Copied,
         )))
@@ -628,6 +683,25 @@ fn stated(state: u32) -> Option<End> {
         OPEN => None,
         CLOSED => Some(End::Closed),
         _ => Some(End::Replaced),
+    }
+}
+
+/// Looks at the word until it is not `value` any more, or for that long.
+fn watch(word: &AtomicU32, value: u32, time: Duration) {
+    /// The clock costs as much as so many looks.
+    const LOOKS: u32 = 64;
+    let end = Instant::now() + time;
+    loop {
+        for _ in 0..LOOKS {
+            // Acquire: as in `slots::wake`.
+            if word.load(Ordering::Acquire) != value {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        if Instant::now() >= end {
+            return;
+        }
     }
 }
 
