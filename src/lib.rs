@@ -43,7 +43,7 @@
 //!
 //! 1. Choose a slot that is not the latest and in nobody's lease, and make its sequence odd.
 //! 2. Write header and pixels.
-//! 3. Make the sequence even, then store `latest`, then count the wake word up, then wake those who sleep on it.
+//! 3. Make the sequence even, then store `latest`, then count the wake word up, then wake those who sleep on it, if there are any.
 //!
 //! To copy:
 //!

@@ -50,7 +50,7 @@ impl Predictor {
             return;
         };
         // A second: who is slower than that can as well be woken.
-        if !(1..=FRAMES as i64).contains(&frames) || !(1..1_000_000_000).contains(&elapsed) {
+        if !(1..=16).contains(&frames) || !(1..1_000_000_000).contains(&elapsed) {
             self.count = 0;
             return;
         }

@@ -8,7 +8,7 @@ use common::frames::{
     self, Checked, Random, Take, create, number, signal_file, start, wait_for_file,
 };
 use common::{PATIENCE, Program, TestName, open, open_name};
-use shm_frame::{End, Name, Wait};
+use shm_frame::{End, Name, Wait, WaitBy};
 
 const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
 /// The size that people send.
@@ -197,6 +197,35 @@ fn the_sender_goes_on_beside_receivers_that_are_stopped_with_a_lease_in_hand() {
         holder.assert_stdout("still whole");
     }
     std::fs::remove_file(go_on).unwrap();
+}
+
+#[test]
+fn receivers_that_sleep_are_woken_for_each_frame_however_they_wait() {
+    const FRAMES: u64 = 60;
+    for wait_by in [WaitBy::Sleep, WaitBy::Predict, WaitBy::Spin] {
+        let checked = checked();
+        let name = TestName::new("woken");
+        let mut sender = create(&name.name(), 4, checked.capacity()).unwrap();
+        let mut receiver = open(&name);
+        receiver.set_wait_by(wait_by);
+        let sending = std::thread::spawn(move || {
+            for frame in 1..=FRAMES {
+                std::thread::sleep(Duration::from_millis(20));
+                checked.send(&mut sender, frame);
+            }
+        });
+        let (mut frames, mut pixels) = (0, Vec::new());
+        while receiver.wait(PATIENCE).unwrap() == Wait::Frame {
+            frames += u64::from(
+                Take::Lease
+                    .take(&mut receiver, SHAPES, &mut pixels)
+                    .is_some(),
+            );
+        }
+        sending.join().unwrap();
+        // Who is not woken looks ten times a second by himself.
+        assert!(frames > FRAMES / 2, "{wait_by:?}: {frames} of {FRAMES}");
+    }
 }
 
 /// Sends flat out, and says now and then how far it got.
