@@ -14,7 +14,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -472,6 +472,7 @@ impl Segment {
         if named(&self.name)? == Some(self.id) {
             fs::remove_file(self.name.path()).map_err(|error| self.name.failed("unlink", error))?;
         }
+        remove_successor(self.id)?;
         lock::give(&self.file, lock::NAME);
         Ok(())
     }
@@ -558,14 +559,8 @@ impl Segment {
 
     /// Puts this segment in the place of `last`, whose [`lock::NAME`] the caller holds.
     fn rename_over(&self, last: FileId) -> Result<(), Error> {
-        // Named for the file whose lock makes it ours to touch, and not a name that receivers look at.
-        let temporary = PathBuf::from(DIRECTORY).join(format!(".shm-frame-{}", last.inode));
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(self.name.failed("unlink", error));
-            }
-            _ => {}
-        }
+        remove_successor(last)?;
+        let temporary = successor(last).path();
         if !self.link(&temporary)? {
             return Err(self.name.failed("linkat", Errno::EEXIST));
         }
@@ -649,6 +644,30 @@ impl Segment {
     }
 }
 
+/// The name that a segment has for a moment before it takes the place of `last`: named for the file whose
+/// [`lock::NAME`] makes it ours to touch, and not a name that receivers look at.
+fn successor(last: FileId) -> Name {
+    Name::new(&format!(".shm-frame-{}", last.inode)).expect("a short name without a slash")
+}
+
+/// Removes what somebody left who was killed while he put a segment in the place of `last`, whose [`lock::NAME`] the caller
+/// holds.
+fn remove_successor(last: FileId) -> Result<(), Error> {
+    let name = successor(last);
+    match fs::remove_file(name.path()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EPERM | Errno::EACCES) => Err(denied(
+                    &name,
+                    "it is in the way: ask its owner to remove it, or use another --name",
+                )),
+                _ => Err(name.failed("unlink", error)),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How often to look whether a segment is what it was.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
@@ -707,8 +726,11 @@ fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Re
     if available(name)? + held < geometry.len() as u64 {
         return Err(error);
     }
-    fs::remove_file(name.path()).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EPERM | Errno::EACCES) => denied(name, "use another --name"),
-        _ => name.failed("unlink", error),
-    })
+    fs::remove_file(name.path()).map_err(|error| {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EPERM | Errno::EACCES) => denied(name, "use another --name"),
+            _ => name.failed("unlink", error),
+        }
+    })?;
+    remove_successor(existing.id())
 }

@@ -1,9 +1,14 @@
 //! Where words go: results to stdout, for people or as JSON, and all else to stderr.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 use anyhow::Result;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use serde::Serialize;
+
+use super::stop;
 
 /// How a command reports.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +66,9 @@ fn json(event: &impl Serialize) -> Result<()> {
 
 fn line(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
+    if !wait_until_writable(&stdout) {
+        return Ok(());
+    }
     writeln!(stdout, "{text}")?;
     // To a file or a pipe, too: somebody may be waiting for the line.
     stdout.flush()?;
@@ -69,6 +77,26 @@ fn line(text: &str) -> Result<()> {
 
 /// Says something on stderr.
 pub(crate) fn warn(text: &str) {
-    // If nobody reads stderr, nobody wants to know.
-    let _ = writeln!(io::stderr(), "{text}");
+    let mut stderr = io::stderr().lock();
+    if wait_until_writable(&stderr) {
+        // If nobody reads stderr, nobody wants to know.
+        let _ = writeln!(stderr, "{text}");
+    }
+}
+
+/// Waits until a line can be written without blocking: a pipe that is writable has room for one (`pipe(7)`, `PIPE_BUF`).
+/// `false`: a signal asks for the end, and whoever should read does not. A write that blocks would keep that from being heard.
+fn wait_until_writable(to: &impl AsFd) -> bool {
+    const SLICE: u16 = 100;
+    const GRACE: u16 = 1000;
+    loop {
+        let stop = stop::requested();
+        let mut fds = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut fds, if stop { GRACE } else { SLICE }) {
+            Ok(0) if stop => return false,
+            Ok(0) | Err(Errno::EINTR) => {}
+            // Errors are for the write to find.
+            Ok(_) | Err(_) => return true,
+        }
+    }
 }

@@ -17,7 +17,7 @@ use shm_frame::{Frame, Path, Receiver, Shape};
 use crate::args::{Args, View};
 use crate::cli::output::Output;
 use crate::cli::spread::{Quantiles, Spread, ms, rate, rounded};
-use crate::cli::stop::Stop;
+use crate::cli::stop;
 use crate::cli::window::{self, Window};
 use crate::follow::{Follow, Step};
 use crate::save::Saver;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let stop = Stop::on_signals()?;
+    stop::on_signals()?;
     let output = Output::new(args.json, args.quiet);
     let saver = args.save.as_deref().map(Saver::new).transpose()?;
     let open = || Window::open(&format!("shm-recv {}", args.name)).context("--view window");
@@ -100,7 +100,7 @@ fn run(args: &Args) -> Result<()> {
             delays: Spread::new(),
         },
     };
-    let result = reception.run(&stop);
+    let result = reception.run();
     let summary = reception.tally.summary(output);
     result.and(summary)
 }
@@ -121,7 +121,7 @@ struct Reception<'a> {
 }
 
 impl Reception<'_> {
-    fn run(&mut self, stop: &Stop) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         let slice = if self.window.is_some() {
             WINDOW_SLICE
         } else {
@@ -129,7 +129,7 @@ impl Reception<'_> {
         };
         let mut follow = Follow::new(self.args.name.clone(), self.output);
         let mut last_frame = Instant::now();
-        while !stop.requested()
+        while !stop::requested()
             && self
                 .args
                 .count

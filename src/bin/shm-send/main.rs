@@ -22,7 +22,7 @@ use shm_frame::{Sender, SenderOptions, Shape};
 use crate::args::Args;
 use crate::cli::output::Output;
 use crate::cli::spread::{Quantiles, Spread, ms, rate, rounded};
-use crate::cli::stop::Stop;
+use crate::cli::stop;
 use crate::cli::window::Window;
 use crate::outlet::Outlet;
 use crate::pace::Pace;
@@ -62,9 +62,9 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     // What it would say, the errors say better.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
-    let stop = Stop::on_signals()?;
+    stop::on_signals()?;
     let output = Output::new(args.json, args.quiet);
-    let (source, rate) = source::open(args, &stop)?;
+    let (source, rate) = source::open(args)?;
     let open = || Window::open(&format!("shm-send {}", args.name)).context("--show");
     let window = args.show.then(open).transpose()?;
     let shape = source.shape();
@@ -89,7 +89,6 @@ fn run(args: &Args) -> Result<()> {
 
     let mut transmission = Transmission {
         args,
-        stop,
         output,
         bar: progress(args, source.as_ref()),
         source,
@@ -131,7 +130,6 @@ fn progress(args: &Args, source: &dyn Source) -> ProgressBar {
 /// One run of the command.
 struct Transmission<'a> {
     args: &'a Args,
-    stop: Stop,
     output: Output,
     bar: ProgressBar,
     source: Box<dyn Source>,
@@ -142,7 +140,7 @@ struct Transmission<'a> {
 impl Transmission<'_> {
     fn run(&mut self) -> Result<()> {
         let mut pace = Pace::new();
-        while !self.stop.requested()
+        while !stop::requested()
             && self
                 .args
                 .count
@@ -177,7 +175,7 @@ impl Transmission<'_> {
         while let Some(left) = pace.left() {
             // Short enough to end when asked to, and to look after the segment.
             thread::sleep(left.min(SLICE));
-            if self.stop.requested() || !self.outlet.rest()? {
+            if stop::requested() || !self.outlet.rest()? {
                 return Ok(false);
             }
         }

@@ -17,7 +17,6 @@ use self::raw::Raw;
 use self::test_picture::TestPicture;
 use self::video::Video;
 use crate::args::{Args, Rate};
-use crate::cli::stop::Stop;
 use crate::outlet::{Outlet, Written};
 
 /// How long to wait at a time, so that signals and windows are answered, and the segment is looked after.
@@ -64,7 +63,7 @@ pub(crate) enum Next {
 }
 
 /// Opens the source that was asked for, and says at which rate it is sent.
-pub(crate) fn open(args: &Args, stop: &Stop) -> Result<(Box<dyn Source>, String)> {
+pub(crate) fn open(args: &Args) -> Result<(Box<dyn Source>, String)> {
     let rate = args.fps.unwrap_or(RATE);
     if let Some(path) = &args.image {
         let context = || format!("--image {}", path.display());
@@ -86,7 +85,7 @@ pub(crate) fn open(args: &Args, stop: &Stop) -> Result<(Box<dyn Source>, String)
         Ok((Box::new(camera), rate))
     } else if let Some(shape) = args.raw {
         let period = args.fps.and_then(|rate| rate.period);
-        let raw = Raw::open(shape, period, stop.clone());
+        let raw = Raw::open(shape, period);
         let raw = raw.with_context(|| format!("--raw {shape}"))?;
         let rate = period.map_or("as they come".to_owned(), |_| describe(rate));
         Ok((Box::new(raw), rate))

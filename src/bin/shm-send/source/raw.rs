@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shm_frame::Shape;
 
 use super::{Next, SLICE, Source};
-use crate::cli::stop::Stop;
+use crate::cli::stop;
 use crate::outlet::{Outlet, Written};
 
 /// Whoever writes into the pipe waits until its frames are taken, so they come in order and none is passed over.
@@ -24,11 +24,10 @@ pub(crate) struct Raw {
     /// The first byte of the next frame, so that an end of the pipe is known before a slot is taken.
     first: [u8; 1],
     frames: u64,
-    stop: Stop,
 }
 
 impl Raw {
-    pub(crate) fn open(shape: Shape, period: Option<Duration>, stop: Stop) -> Result<Self> {
+    pub(crate) fn open(shape: Shape, period: Option<Duration>) -> Result<Self> {
         let stdin = io::stdin();
         if stdin.is_terminal() {
             bail!("stdin is a terminal: pipe frames into it, or redirect it from a file");
@@ -39,15 +38,14 @@ impl Raw {
             stdin: stdin.as_fd().try_clone_to_owned()?.into(),
             first: [0],
             frames: 0,
-            stop,
         })
     }
+}
 
-    /// Whether the pipe ended because everything is to end. Ctrl-C goes to the writer too, which may be faster.
-    fn interrupted(&self) -> bool {
-        thread::sleep(SLICE);
-        self.stop.requested()
-    }
+/// Whether the pipe ended because everything is to end. Ctrl-C goes to the writer too, which may be faster.
+fn interrupted() -> bool {
+    thread::sleep(SLICE);
+    stop::requested()
 }
 
 /// Reads what there is, waiting for it for [`SLICE`]. `None`: nothing yet; 0: the end.
@@ -82,7 +80,7 @@ impl Source for Raw {
     fn next(&mut self) -> Result<Next> {
         match read(&self.stdin, &mut self.first)? {
             None => Ok(Next::Nothing),
-            Some(0) if self.frames == 0 && !self.interrupted() => {
+            Some(0) if self.frames == 0 && !interrupted() => {
                 bail!("--raw {}: stdin ended without a frame", self.shape)
             }
             Some(0) => Ok(Next::End),
@@ -96,9 +94,9 @@ impl Source for Raw {
             let mut filled = 1;
             while filled < pixels.len() {
                 match read(&self.stdin, &mut pixels[filled..])? {
-                    _ if self.stop.requested() => return Ok(false),
+                    _ if stop::requested() => return Ok(false),
                     None => {}
-                    Some(0) if self.interrupted() => return Ok(false),
+                    Some(0) if interrupted() => return Ok(false),
                     Some(0) => bail!(
                         "--raw {}: stdin broke off after {} frames, {filled} bytes into the next one of {}: it was cut off, or its frames are of another size",
                         self.shape,
