@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::frames::{self, Checked, Random, Take, create, signal_file, start};
-use common::{PATIENCE, Program, TestName, open, open_name, wait_until};
+use common::{PATIENCE, Program, Scratch, TestName, open, open_name, wait_until};
 use shm_frame::{Error, Name, Wait};
 
 const ROUNDS: u64 = 1000;
@@ -77,6 +77,7 @@ fn followed(receiver: &Program) -> Vec<(u32, bool)> {
 #[test]
 fn senders_die_at_any_moment_and_receivers_say_so_and_go_on_with_the_next() {
     let name = TestName::new("dying");
+    let _scratch = Scratch::new(&name);
     let mut receivers = [start("lease", &name), start("copy", &name)];
     let mut random = Random(1);
     let mut said_after = Vec::new();
@@ -115,7 +116,6 @@ fn senders_die_at_any_moment_and_receivers_say_so_and_go_on_with_the_next() {
         assert!(followed.len() as u64 >= ROUNDS * 7 / 8);
         assert!(followed.iter().all(|&(_, died)| died), "{followed:?}");
     }
-    std::fs::remove_file(until).unwrap();
     said_after.sort();
     println!(
         "{ROUNDS} senders killed; {} times a receiver said so, after {:?} at the median and {:?} at most",

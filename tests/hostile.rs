@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::frames::{self, Checked, Random, Take, create, number, signal_file, start};
-use common::{Program, TestName, open_name, take, wait_until};
+use common::{Program, Scratch, TestName, open_name, take, wait_until};
 use shm_frame::{Error, FrameHeader, Name, Receiver, Wait};
 
 const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
@@ -54,6 +54,7 @@ fn inode(name: &TestName) -> Option<u64> {
 fn truncation_and_removal_end_neither_side_and_show_no_frame_that_is_not_whole() {
     const ROUNDS: u64 = 120;
     let name = TestName::new("truncated");
+    let _scratch = Scratch::new(&name);
     let mut programs = [
         start("send", &name),
         start("lease", &name),
@@ -108,7 +109,6 @@ fn truncation_and_removal_end_neither_side_and_show_no_frame_that_is_not_whole()
     for program in &mut programs {
         program.ends_with(0);
     }
-    fs::remove_file(until).unwrap();
     println!(
         "{ROUNDS} times in {} frames: {} leased, {} copied, all whole",
         number(&programs[0].stdout(), "sent"),
@@ -237,6 +237,7 @@ fn lie(file: &fs::File, page: u64, random: &mut Random) {
 #[test]
 fn lies_in_headers_and_control_page_crash_nobody_and_take_no_memory() {
     let name = TestName::new("lies");
+    let _scratch = Scratch::new(&name);
     let mut sender = start("send", &name);
     sender.wait_for("sending");
     let mut receivers: Vec<Program> = (0..3).map(|_| start("believe", &name)).collect();
@@ -272,7 +273,6 @@ fn lies_in_headers_and_control_page_crash_nobody_and_take_no_memory() {
         let file_kb = SEGMENT_BYTES / 1024;
         assert!(number(&report, "grown_kb") < 4 * file_kb, "{report}");
     }
-    fs::remove_file(until).unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::frames::{self, Checked, create, signal_file, start, wait_for_file};
-use common::{Program, TestName, open, take, wait_until};
+use common::{Program, Scratch, TestName, open, take, wait_until};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use shm_frame::{Error, Name, Receiver, Sender, SenderOptions, Shape, Wait};
@@ -104,6 +104,7 @@ fn said<'a>(senders: &'a [Program], round: u64, what: &str) -> Vec<&'a Program> 
 #[test]
 fn of_twenty_senders_that_start_at_once_exactly_one_has_the_name() {
     let name = TestName::new("twenty");
+    let _scratch = Scratch::new(&name);
     let senders: Vec<_> = (0..SENDERS).map(|_| start("claim", &name)).collect();
     let (mut won, mut refused) = (0, 0);
     for round in 0..ROUNDS {
@@ -146,13 +147,9 @@ fn of_twenty_senders_that_start_at_once_exactly_one_has_the_name() {
         take(&mut open(&name));
         fs::write(&round_end, "").unwrap();
         wait_until("the name is free", || !name.file().exists());
-        fs::remove_file(begin).unwrap();
     }
     for mut sender in senders {
         sender.ends_with(0);
-    }
-    for round in 0..ROUNDS {
-        fs::remove_file(file(&name.name(), round, "end")).unwrap();
     }
     println!("{ROUNDS} rounds: {won} won, {refused} refused");
 }
