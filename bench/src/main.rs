@@ -1,6 +1,8 @@
 //! Measures how long a frame takes from one process to another: through shm-frame, through what people would pick instead, and
 //! through nothing but shared memory and a flag.
 
+mod chart;
+mod commands;
 mod contender;
 mod frame;
 mod measure;
@@ -9,17 +11,22 @@ mod result;
 mod role;
 mod scenario;
 mod spec;
+mod targets;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use regex::Regex;
+use serde::Serialize;
 
+use commands::Commands;
 use measure::Bench;
 use result::{Repeat, Table};
 use role::Role;
 use scenario::{Scenario, scenarios};
+use targets::Verdict;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -45,13 +52,22 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     charts: Option<PathBuf>,
     /// Where the peers' programs are that are not this one
-    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    #[arg(long, value_name = "DIR", default_value = "bench/target/peers")]
     peers: PathBuf,
+    /// Where shm-send and shm-recv are
+    #[arg(long, value_name = "DIR", default_value = "target/release")]
+    commands: PathBuf,
     /// One of the processes of a measurement
     #[arg(long, hide = true, requires = "spec")]
     role: Option<Role>,
     #[arg(hide = true)]
     spec: Option<String>,
+}
+
+impl Args {
+    fn repeats(&self) -> u32 {
+        self.repeats.unwrap_or(if self.quick { 2 } else { 5 })
+    }
 }
 
 fn main() -> ExitCode {
@@ -92,15 +108,50 @@ fn run(args: &Args) -> Result<()> {
     let mut bench = Bench::new(args.peers.clone())?;
     let mut tables = vec![];
     for scenario in &scenarios {
-        let table = measure(&mut bench, scenario, args)?;
+        let table = measure(&mut bench, scenario, args);
         report::print(&table);
         tables.push(table);
+    }
+    let commands = match args.only {
+        Some(_) => None,
+        None => Some(commands::measure(&args.commands, args.repeats())?),
+    };
+    let targets = targets::judge(&tables, commands.as_ref());
+    if commands.is_some() {
+        targets::print(&targets);
+    }
+    let results = Results { machine: machine()?, tables, commands, targets };
+    if let Some(directory) = args.json.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::write(&args.json, serde_json::to_string_pretty(&results)?)?;
+    println!("\nall numbers: {}", args.json.display());
+    if let Some(directory) = &args.charts {
+        chart::draw(&results.tables, directory)?;
     }
     Ok(())
 }
 
+/// What is written as JSON.
+#[derive(Serialize)]
+struct Results {
+    machine: String,
+    tables: Vec<Table>,
+    commands: Option<Commands>,
+    targets: Vec<Verdict>,
+}
+
+/// Processor and kernel, for those who compare.
+fn machine() -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = model.unwrap_or("").trim_start_matches([' ', '\t', ':']);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("{model}, Linux {}", kernel.trim()))
+}
+
 /// All repeats of a scenario: each contender in turn, and again.
-fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Result<Table> {
+fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Table {
     const MS: u64 = 1_000_000;
     let frames = |count: u64| count * 1_000_000_000 / u64::from(scenario.hz);
     let (warm, counted) = match (scenario.hz, args.quick) {
@@ -110,7 +161,7 @@ fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Result<Table>
         (_, true) => (frames(4), frames(8)),
     };
     let mut table = Table::new(scenario);
-    for _ in 0..args.repeats.unwrap_or(if args.quick { 2 } else { 5 }) {
+    for _ in 0..args.repeats() {
         for (case, row) in scenario.cases.iter().zip(&mut table.rows) {
             match bench.measure(case.contender, &case.spec, warm, counted) {
                 Ok(measured) => row.repeats.push(Repeat::new(case, &measured)),
@@ -118,5 +169,5 @@ fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Result<Table>
             }
         }
     }
-    Ok(table)
+    table
 }

@@ -114,6 +114,8 @@ impl Bench {
             alarm::set(LIFE_S);
             Ok(())
         };
+        // What peers leave in it goes with it.
+        command.env("TMPDIR", &self.directory);
         // SAFETY: between fork and exec, it makes three system calls and nothing else.
         unsafe { command.pre_exec(prepare) };
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

@@ -5,7 +5,11 @@ use crate::result::{Repeat, Row, Spread, Table};
 use crate::scenario::Metric;
 
 pub fn print(table: &Table) {
-    let unit = if table.metric == Metric::Rate { "frames/s" } else { "us" };
+    let unit = match table.metric {
+        Metric::Rate => "frames/s",
+        Metric::ReceiverCpu => "% of a core",
+        Metric::Arrival | Metric::Publishing => "us",
+    };
     println!("\n{} ({}), {unit}", table.title, table.id);
     println!(
         "  {:<36} {:>9} {:>19} {:>9} {:>9} {:>9} {:>8} {:>8}",

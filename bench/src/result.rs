@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::contender::Group;
 use crate::measure::Measured;
 use crate::scenario::{Case, Metric, Scenario};
-use crate::spec::{Mode, Wait};
+use crate::spec::Mode;
 
 /// A scenario's table.
 #[derive(Debug, Serialize)]
@@ -70,13 +70,18 @@ impl Table {
         let valued = rows.filter_map(|row| Some((row, row.value(self.metric)?.median)));
         let better = |a: &f64, b: &f64| match self.metric {
             Metric::Rate => b.total_cmp(a),
-            Metric::Arrival | Metric::Publishing => a.total_cmp(b),
+            Metric::Arrival | Metric::Publishing | Metric::ReceiverCpu => a.total_cmp(b),
         };
         valued.min_by(|(_, a), (_, b)| better(a, b)).map(|(row, _)| row)
     }
 
     pub fn row(&self, label: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.label == label)
+    }
+
+    /// The median of a row, if the row is here and has one.
+    pub fn median(&self, label: &str) -> Option<f64> {
+        Some(self.row(label)?.value(self.metric)?.median)
     }
 }
 
@@ -87,6 +92,7 @@ impl Row {
             Metric::Arrival => repeat.arrival,
             Metric::Publishing => repeat.publishing,
             Metric::Rate => Some(repeat.rate),
+            Metric::ReceiverCpu => repeat.receiver_cpu,
         })
     }
 
@@ -107,7 +113,8 @@ pub struct Spread {
     pub most: f64,
 }
 
-fn middle(sorted: &[f64]) -> f64 {
+/// The median of numbers that are there, and sorted.
+pub fn middle(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
@@ -125,11 +132,10 @@ impl Repeat {
         let receivers_cpu: u64 = receivers.iter().map(|receiver| receiver.cpu).sum();
         let cpu = (sender.cpu + receivers_cpu) as f64 / 1000.0 / frames;
         let paced = matches!(case.spec.mode, Mode::Paced(_));
-        let asleep = paced && case.spec.wait == Wait::Asleep;
         Self {
             rate: frames / ends / (counted / 1e9),
             cpu: (paced && frames > 0.0).then_some(cpu),
-            receiver_cpu: asleep.then_some(100.0 * receivers_cpu as f64 / ends / counted),
+            receiver_cpu: Some(100.0 * receivers_cpu as f64 / ends / counted),
             torn: receivers.iter().map(|receiver| receiver.torn).sum(),
             disorder: receivers.iter().map(|receiver| receiver.disorder).sum(),
             arrival_p99: quantile(arrival.clone(), 0.99),

@@ -37,7 +37,8 @@ pub fn run(role: Role, spec: &Spec) -> Result<()> {
         }
         (_, Role::Sender) => {
             let mut sender = ends.sender(&there)?;
-            take_part(|schedule| send(&mut *sender, spec, schedule))
+            let mut source = Source::new(spec.shape.bytes(), spec.source_at);
+            take_part(|schedule| send(&mut *sender, &mut source, spec, schedule))
         }
         (_, Role::Receiver) => {
             let mut receiver = ends.receiver(&there)?;
@@ -98,17 +99,22 @@ fn take_part(measure: impl FnOnce(Schedule) -> Result<Outcome>) -> Result<()> {
     Ok(())
 }
 
-fn send(sender: &mut dyn Sender, spec: &Spec, schedule: Schedule) -> Result<Outcome> {
-    let mut source = Source::new(spec.shape.bytes(), spec.source_at);
+fn send(
+    sender: &mut dyn Sender,
+    source: &mut Source,
+    spec: &Spec,
+    schedule: Schedule,
+) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut cpu = process_cpu();
     let period = match spec.mode {
-        Mode::Paced(hz) | Mode::Decoded(hz) => 1_000_000_000 / u64::from(hz),
+        Mode::Paced(hz) | Mode::Decoded(hz) | Mode::Idle(hz) => 1_000_000_000 / u64::from(hz),
         Mode::FlatOut | Mode::PingPong => 0,
     };
     let mut due = schedule.begin;
     let mut number = 0_u64;
-    while due < schedule.end {
+    let end = if let Mode::Idle(_) = spec.mode { schedule.count } else { schedule.end };
+    while due < end {
         sleep_until(due);
         let (stamp, sent) = if let Mode::Decoded(_) = spec.mode {
             number += 1;
@@ -136,13 +142,14 @@ fn send(sender: &mut dyn Sender, spec: &Spec, schedule: Schedule) -> Result<Outc
         due = if period == 0 { now() } else { due + period };
     }
     outcome.cpu = process_cpu() - cpu;
+    sleep_until(schedule.end);
     Ok(outcome)
 }
 
 fn receive(receiver: &mut dyn Receiver, spec: &Spec, schedule: Schedule) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let marks = match spec.mode {
-        Mode::Paced(_) | Mode::FlatOut => frame::marks(spec.shape.bytes()),
+        Mode::Paced(_) | Mode::FlatOut | Mode::Idle(_) => frame::marks(spec.shape.bytes()),
         Mode::PingPong | Mode::Decoded(_) => vec![0],
     };
     let mut cpu = process_cpu();

@@ -4,7 +4,7 @@ use crate::contender::{Contender, Group, Part, contenders};
 use crate::spec::{Mode, Shape, Spec, Wait};
 
 pub const SHAPES: [Shape; 3] = [Shape(640, 404, 3), Shape(1920, 1080, 3), Shape(3840, 2160, 3)];
-const UHD2: Shape = Shape(7680, 4320, 3);
+pub const LARGEST: Shape = Shape(7680, 4320, 3);
 /// No more than a line of the cache.
 const LINE: Shape = Shape(64, 1, 1);
 const HZ: u32 = 60;
@@ -31,6 +31,8 @@ pub enum Metric {
     Publishing,
     /// Frames a second that arrived whole.
     Rate,
+    /// What a receiver takes of a core, in percent.
+    ReceiverCpu,
 }
 
 /// One row of a table.
@@ -53,6 +55,7 @@ pub fn scenarios() -> Vec<Scenario> {
     all.extend([SHAPES[1], SHAPES[2]].map(in_place));
     all.push(decoded());
     all.push(receivers());
+    all.push(idle());
     all.push(largest());
     all
 }
@@ -170,18 +173,26 @@ fn receivers() -> Scenario {
     Scenario::new("receivers", &title, Metric::Publishing, cases)
 }
 
+fn idle() -> Scenario {
+    let ours = contenders().filter(|contender| contender.group == Group::Ours);
+    let asleep = ours.filter(|contender| contender.parts.contains(&Part::Asleep));
+    let cases = asleep.map(|contender| case(contender.name, Mode::Idle(HZ), Wait::Asleep, SHAPES[0]));
+    let title = format!("no frame after {HZ} a second, receiver asleep: its CPU time");
+    Scenario::new("idle", &title, Metric::ReceiverCpu, cases.collect())
+}
+
 fn largest() -> Scenario {
     let mode = Mode::Paced(20);
     let cases = ["bare ring, non-temporal", "shm-frame, lease"];
-    let cases = cases.map(|name| case(name, mode, Wait::Busy, UHD2)).into();
-    let title = format!("{UHD2}, 20 frames/s, receiver busy-waiting: arrival");
-    Scenario::new(&format!("busy/{UHD2}"), &title, Metric::Arrival, cases)
+    let cases = cases.map(|name| case(name, mode, Wait::Busy, LARGEST)).into();
+    let title = format!("{LARGEST}, 20 frames/s, receiver busy-waiting: arrival");
+    Scenario::new(&format!("busy/{LARGEST}"), &title, Metric::Arrival, cases)
 }
 
 impl Scenario {
     fn new(id: &str, title: &str, metric: Metric, cases: Vec<Case>) -> Self {
         let hz = match cases.first().map(|case| case.spec.mode) {
-            Some(Mode::Paced(hz) | Mode::Decoded(hz)) => hz,
+            Some(Mode::Paced(hz) | Mode::Decoded(hz) | Mode::Idle(hz)) => hz,
             _ => 0,
         };
         Self { id: id.into(), title: title.into(), metric, cases, hz }

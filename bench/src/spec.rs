@@ -31,6 +31,8 @@ pub enum Mode {
     PingPong,
     /// So many frames a second, filled in place like a decoder does, stamped when that is done.
     Decoded(u32),
+    /// So many frames a second until they count, and none from then on.
+    Idle(u32),
 }
 
 /// What a receiver does when there is nothing new.

@@ -91,7 +91,7 @@ impl super::Receiver for Copying {
     }
 }
 
-struct Attached(Receiver);
+struct Attached(#[expect(dead_code, reason = "to be attached is all it does")] Receiver);
 
 impl super::Receiver for Attached {
     fn try_receive(&mut self, _: &mut dyn FnMut(&[u8])) -> Result<bool> {
