@@ -46,7 +46,9 @@ fn starts(directory: &Path, commands: &mut Commands) -> Result<()> {
     let name = format!("shm-frame-bench-{}-commands", std::process::id());
     let begin = Instant::now();
     let sender = Command::new(directory.join("shm-send"))
-        .args(["--name", &name, "--image", PICTURE, "--fps", "60", "--quiet"])
+        .args([
+            "--name", &name, "--image", PICTURE, "--fps", "60", "--quiet",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
@@ -66,7 +68,15 @@ fn starts(directory: &Path, commands: &mut Commands) -> Result<()> {
     let begin = Instant::now();
     let mut receiver = Running(
         Command::new(directory.join("shm-recv"))
-            .args(["--name", &name, "--view", "none", "--json", "--timeout", "5"])
+            .args([
+                "--name",
+                &name,
+                "--view",
+                "none",
+                "--json",
+                "--timeout",
+                "5",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?,
@@ -93,7 +103,13 @@ fn starts(directory: &Path, commands: &mut Commands) -> Result<()> {
 fn attach(commands: &mut Commands) -> Result<()> {
     let sender = |i: usize| -> Result<Sender> {
         let name = format!("/shm-frame-bench-{}-attach-{i}", std::process::id());
-        Ok(Sender::create(&Name::new(&name)?, &SenderOptions { capacity: 3, ..Default::default() })?)
+        Ok(Sender::create(
+            &Name::new(&name)?,
+            &SenderOptions {
+                capacity: 3,
+                ..Default::default()
+            },
+        )?)
     };
     let target = sender(0)?;
     let time = |times: &mut Vec<f64>| -> Result<()> {

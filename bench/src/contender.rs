@@ -5,8 +5,8 @@ mod ours;
 mod programs;
 mod ring;
 mod socket;
-mod zeromq;
 mod zenoh;
+mod zeromq;
 
 use std::time::Duration;
 
@@ -50,7 +50,10 @@ pub enum Ends {
         receiver: fn(&Spec, channel: &str) -> Result<Box<dyn Receiver>>,
     },
     /// Others, in `peers/`.
-    Programs { sender: &'static str, receiver: &'static str },
+    Programs {
+        sender: &'static str,
+        receiver: &'static str,
+    },
 }
 
 /// The side that has a frame.

@@ -98,16 +98,27 @@ impl Source {
             let frame = &mut memory[start..start + len];
             let mut noise = seed;
             for word in frame.as_chunks_mut().0 {
-                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed);
+                noise = noise
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(seed);
                 *word = noise.to_le_bytes();
             }
             for &mark in &marks {
                 set_word(frame, mark, 0);
             }
             let noise = sum(frame);
-            Buffer { memory, start, noise }
+            Buffer {
+                memory,
+                start,
+                noise,
+            }
         });
-        Self { buffers, len, marks, frames: 0 }
+        Self {
+            buffers,
+            len,
+            marks,
+            frames: 0,
+        }
     }
 
     /// The next frame, stamped just now.

@@ -73,9 +73,9 @@ impl Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match (args.role, &args.spec) {
-        (Some(role), Some(spec)) => {
-            serde_json::from_str(spec).map_err(Into::into).and_then(|spec| role::run(role, &spec))
-        }
+        (Some(role), Some(spec)) => serde_json::from_str(spec)
+            .map_err(Into::into)
+            .and_then(|spec| role::run(role, &spec)),
         _ => run(&args),
     };
     match result {
@@ -120,7 +120,12 @@ fn run(args: &Args) -> Result<()> {
     if commands.is_some() {
         targets::print(&targets);
     }
-    let results = Results { machine: machine()?, tables, commands, targets };
+    let results = Results {
+        machine: machine()?,
+        tables,
+        commands,
+        targets,
+    };
     if let Some(directory) = args.json.parent() {
         fs::create_dir_all(directory)?;
     }
@@ -144,7 +149,9 @@ struct Results {
 /// Processor and kernel, for those who compare.
 fn machine() -> Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
     let model = model.unwrap_or("").trim_start_matches([' ', '\t', ':']);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     Ok(format!("{model}, Linux {}", kernel.trim()))

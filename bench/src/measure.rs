@@ -49,7 +49,13 @@ impl Bench {
         let prefix = format!("shm-frame-bench-{}", std::process::id());
         let directory = std::env::temp_dir().join(&prefix);
         fs::create_dir(&directory)?;
-        Ok(Self { prefix, directory, peers, cores: [first, second], runs: 0 })
+        Ok(Self {
+            prefix,
+            directory,
+            peers,
+            cores: [first, second],
+            runs: 0,
+        })
     }
 
     /// Fills in what a spec leaves to the bench, and measures it: `warm` and then `counted` ns.
@@ -78,30 +84,63 @@ impl Bench {
             process.expect_ready()?;
         }
         let begin = now() + 2_000_000;
-        let schedule = Schedule { begin, count: begin + warm, end: begin + warm + counted };
+        let schedule = Schedule {
+            begin,
+            count: begin + warm,
+            end: begin + warm + counted,
+        };
         for process in receivers.iter_mut().chain([&mut sender]) {
             process.tell(schedule)?;
         }
-        let outcomes = receivers.iter_mut().map(Process::outcome).collect::<Result<Vec<_>>>()?;
+        let outcomes = receivers
+            .iter_mut()
+            .map(Process::outcome)
+            .collect::<Result<Vec<_>>>()?;
         // A sender may be stuck until the receivers are gone.
         drop(receivers);
-        Ok(Measured { sender: sender.outcome()?, receivers: outcomes, counted })
+        Ok(Measured {
+            sender: sender.outcome()?,
+            receivers: outcomes,
+            counted,
+        })
     }
 
     fn start(&self, contender: &Contender, spec: &Spec, role: Role) -> Result<Process> {
         let mut command = match contender.ends {
             Ends::Functions { .. } => {
                 let mut command = Command::new(std::env::current_exe()?);
-                let role = if role == Role::Sender { "sender" } else { "receiver" };
-                command.args(["--role", role]).arg(serde_json::to_string(spec)?);
+                let role = if role == Role::Sender {
+                    "sender"
+                } else {
+                    "receiver"
+                };
+                command
+                    .args(["--role", role])
+                    .arg(serde_json::to_string(spec)?);
                 command
             }
             Ends::Programs { sender, receiver } => {
-                let program = if role == Role::Sender { sender } else { receiver };
+                let program = if role == Role::Sender {
+                    sender
+                } else {
+                    receiver
+                };
                 let mut command = self.program(program);
-                let hz = if let Mode::Paced(hz) = spec.mode { hz } else { 0 };
-                let wait = if spec.wait == Wait::Busy { "busy" } else { "asleep" };
-                command.args([&spec.run, &spec.shape.0.to_string(), &spec.shape.1.to_string()]);
+                let hz = if let Mode::Paced(hz) = spec.mode {
+                    hz
+                } else {
+                    0
+                };
+                let wait = if spec.wait == Wait::Busy {
+                    "busy"
+                } else {
+                    "asleep"
+                };
+                command.args([
+                    &spec.run,
+                    &spec.shape.0.to_string(),
+                    &spec.shape.1.to_string(),
+                ]);
                 command.args([&hz.to_string(), wait]);
                 command
             }
@@ -118,13 +157,19 @@ impl Bench {
         command.env("TMPDIR", &self.directory);
         // SAFETY: between fork and exec, it makes three system calls and nothing else.
         unsafe { command.pre_exec(prepare) };
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         Process::new(child, format!("{role:?} of {}", contender.name))
     }
 
     /// One of `peers`: a Python program if its name says so.
     fn program(&self, name: &str) -> Command {
-        if Path::new(name).extension().is_some_and(|extension| extension == "py") {
+        if Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "py")
+        {
             let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
             let mut command = Command::new(self.peers.join("python/bin/python"));
             command.arg(sources.join(name));
@@ -167,7 +212,12 @@ impl Process {
     fn new(mut child: Child, who: String) -> Result<Self> {
         let input = child.stdin.take();
         let output = child.stdout.take().ok_or("its output is piped")?;
-        Ok(Self { who, child, input, output: BufReader::new(output) })
+        Ok(Self {
+            who,
+            child,
+            input,
+            output: BufReader::new(output),
+        })
     }
 
     fn line(&mut self) -> Result<String> {

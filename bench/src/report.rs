@@ -1,5 +1,7 @@
 //! The tables, as people read them.
 
+use std::fmt::Write;
+
 use crate::contender::Group;
 use crate::result::{Repeat, Row, Spread, Table};
 use crate::scenario::Metric;
@@ -16,24 +18,40 @@ pub fn print(table: &Table) {
         "", "median", "least .. most", "p99", "consumed", "CPU/frame", "to ours", "to floor"
     );
     let ours = table.ours().and_then(|row| row.value(table.metric));
-    let floor = table.best(Group::Floor).and_then(|row| row.value(table.metric));
+    let floor = table
+        .best(Group::Floor)
+        .and_then(|row| row.value(table.metric));
     for row in &table.rows {
-        println!("  {:<36} {}", row.label, numbers(row, table.metric, ours, floor));
+        println!(
+            "  {:<36} {}",
+            row.label,
+            numbers(row, table.metric, ours, floor)
+        );
     }
 }
 
 fn numbers(row: &Row, metric: Metric, ours: Option<Spread>, floor: Option<Spread>) -> String {
     let Some(value) = row.value(metric) else {
-        let why = row.failures.first().map_or("nothing arrived", String::as_str);
+        let why = row
+            .failures
+            .first()
+            .map_or("nothing arrived", String::as_str);
         return format!("{:>9}  {why}", "-");
     };
     let median = |number: fn(&Repeat) -> Option<f64>| {
-        row.spread(number).map_or_else(String::new, |spread| short(spread.median))
+        row.spread(number)
+            .map_or_else(String::new, |spread| short(spread.median))
     };
     let ratio = |other: Option<Spread>| {
-        other.map_or_else(String::new, |other| format!("{:.2}", value.median / other.median))
+        other.map_or_else(String::new, |other| {
+            format!("{:.2}", value.median / other.median)
+        })
     };
-    let p99 = if metric == Metric::Arrival { median(|r| r.arrival_p99) } else { String::new() };
+    let p99 = if metric == Metric::Arrival {
+        median(|r| r.arrival_p99)
+    } else {
+        String::new()
+    };
     let mut line = format!(
         "{:>9} {:>19} {:>9} {:>9} {:>9} {:>8} {:>8}",
         short(value.median),
@@ -48,11 +66,11 @@ fn numbers(row: &Row, metric: Metric, ours: Option<Spread>, floor: Option<Spread
     let disorder: u64 = row.repeats.iter().map(|repeat| repeat.disorder).sum();
     for (count, what) in [(torn, "torn"), (disorder, "out of order")] {
         if count > 0 {
-            line += &format!("  {count} {what}");
+            let _ = write!(line, "  {count} {what}");
         }
     }
     if let Some(failure) = row.failures.first() {
-        line += &format!("  {} failed: {failure}", row.failures.len());
+        let _ = write!(line, "  {} failed: {failure}", row.failures.len());
     }
     line.trim_end().into()
 }

@@ -67,21 +67,18 @@ impl Table {
     /// The best of the rows of a group, that has any value.
     pub fn best(&self, group: Group) -> Option<&Row> {
         let rows = self.rows.iter().filter(|row| row.group == group);
-        let valued = rows.filter_map(|row| Some((row, row.value(self.metric)?.median)));
+        let valued = rows.filter_map(|row| Some((row, row.median(self.metric)?)));
         let better = |a: &f64, b: &f64| match self.metric {
             Metric::Rate => b.total_cmp(a),
             Metric::Arrival | Metric::Publishing | Metric::ReceiverCpu => a.total_cmp(b),
         };
-        valued.min_by(|(_, a), (_, b)| better(a, b)).map(|(row, _)| row)
+        valued
+            .min_by(|(_, a), (_, b)| better(a, b))
+            .map(|(row, _)| row)
     }
 
     pub fn row(&self, label: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.label == label)
-    }
-
-    /// The median of a row, if the row is here and has one.
-    pub fn median(&self, label: &str) -> Option<f64> {
-        Some(self.row(label)?.value(self.metric)?.median)
     }
 }
 
@@ -96,12 +93,21 @@ impl Row {
         })
     }
 
+    /// Its median.
+    pub fn median(&self, metric: Metric) -> Option<f64> {
+        Some(self.value(metric)?.median)
+    }
+
     /// One of the numbers, over all repeats that have it.
     pub fn spread(&self, number: impl FnMut(&Repeat) -> Option<f64>) -> Option<Spread> {
         let mut numbers: Vec<_> = self.repeats.iter().filter_map(number).collect();
         numbers.sort_by(f64::total_cmp);
         let (least, most) = (*numbers.first()?, *numbers.last()?);
-        Some(Spread { least, median: middle(&numbers), most })
+        Some(Spread {
+            least,
+            median: middle(&numbers),
+            most,
+        })
     }
 }
 
@@ -118,12 +124,24 @@ pub fn middle(sorted: &[f64]) -> f64 {
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
-#[expect(clippy::cast_precision_loss, reason = "measurements are not as precise as a float")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "measurements are not as precise as a float"
+)]
 impl Repeat {
     pub fn new(case: &Case, measured: &Measured) -> Self {
-        let Measured { sender, receivers, counted } = measured;
+        let Measured {
+            sender,
+            receivers,
+            counted,
+        } = measured;
         let all = |times: fn(&crate::spec::Outcome) -> &Vec<u64>| -> Vec<u64> {
-            receivers.iter().chain([sender]).flat_map(times).copied().collect()
+            receivers
+                .iter()
+                .chain([sender])
+                .flat_map(times)
+                .copied()
+                .collect()
         };
         let arrival = all(|outcome| &outcome.arrival);
         let frames = arrival.len() as f64;

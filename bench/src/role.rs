@@ -86,8 +86,10 @@ fn take_part(measure: impl FnOnce(Schedule) -> Result<Outcome>) -> Result<()> {
     writeln!(output, "ready")?;
     let mut line = String::new();
     input.read_line(&mut line)?;
-    let times: Vec<u64> =
-        line.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
+    let times: Vec<u64> = line
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
     let &[begin, count, end] = &times[..] else {
         return Err(format!("not a schedule: {line:?}").into());
     };
@@ -113,7 +115,11 @@ fn send(
     };
     let mut due = schedule.begin;
     let mut number = 0_u64;
-    let end = if let Mode::Idle(_) = spec.mode { schedule.count } else { schedule.end };
+    let end = if let Mode::Idle(_) = spec.mode {
+        schedule.count
+    } else {
+        schedule.end
+    };
     while due < end {
         sleep_until(due);
         let (stamp, sent) = if let Mode::Decoded(_) = spec.mode {
@@ -214,7 +220,9 @@ fn pong(
     schedule: Schedule,
 ) -> Result<Outcome> {
     let mut number = 0_u64;
-    while next(receiver, spec.wait, schedule.end, &mut |frame| number = frame::number(frame))? {
+    while next(receiver, spec.wait, schedule.end, &mut |frame| {
+        number = frame::number(frame);
+    })? {
         sender.send_in_place(&mut |pixels| frame::change(pixels, number))?;
     }
     Ok(Outcome::default())
@@ -250,7 +258,11 @@ fn sleep_until(due: u64) {
     if now() < due {
         let due = Duration::from_nanos(due).into();
         // Interrupted by a signal: none is sent.
-        let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &due);
+        let _ = clock_nanosleep(
+            ClockId::CLOCK_MONOTONIC,
+            ClockNanosleepFlags::TIMER_ABSTIME,
+            &due,
+        );
     }
 }
 

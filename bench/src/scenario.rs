@@ -3,7 +3,11 @@
 use crate::contender::{Contender, Group, Part, contenders};
 use crate::spec::{Mode, Shape, Spec, Wait};
 
-pub const SHAPES: [Shape; 3] = [Shape(640, 404, 3), Shape(1920, 1080, 3), Shape(3840, 2160, 3)];
+pub const SHAPES: [Shape; 3] = [
+    Shape(640, 404, 3),
+    Shape(1920, 1080, 3),
+    Shape(3840, 2160, 3),
+];
 pub const LARGEST: Shape = Shape(7680, 4320, 3);
 /// No more than a line of the cache.
 const LINE: Shape = Shape(64, 1, 1);
@@ -64,8 +68,18 @@ fn floors() -> Vec<Scenario> {
     let line = vec![case("cache line", Mode::PingPong, Wait::Busy, LINE)];
     let wake = vec![case("bare ring", Mode::Paced(HZ), Wait::Asleep, LINE)];
     let mut all = vec![
-        Scenario::new("line", "a cache line from core to core: one way", Metric::Arrival, line),
-        Scenario::new("wake", "a futex wake of a process that slept 16 ms", Metric::Arrival, wake),
+        Scenario::new(
+            "line",
+            "a cache line from core to core: one way",
+            Metric::Arrival,
+            line,
+        ),
+        Scenario::new(
+            "wake",
+            "a futex wake of a process that slept 16 ms",
+            Metric::Arrival,
+            wake,
+        ),
     ];
     for shape in SHAPES {
         let alone = |name: &'static str, label: &str, slots: usize, source_at| {
@@ -80,18 +94,32 @@ fn floors() -> Vec<Scenario> {
             alone("bare ring", "memcpy, 2 slots", 2, None),
             alone("bare ring", "memcpy, 4 slots", 4, None),
             // 8 from the slots, which begin on pages: the distance at which glibc's memcpy is slow.
-            alone("bare ring", "memcpy, 4 slots, source 8 before them", 4, Some(4088)),
+            alone(
+                "bare ring",
+                "memcpy, 4 slots, source 8 before them",
+                4,
+                Some(4088),
+            ),
             alone("bare ring, non-temporal", "non-temporal, 4 slots", 4, None),
             alone("shm-frame, lease", "shm-frame, publish", 4, None),
         ];
         let title = format!("{shape}, copied into warm shared memory, nobody receives");
-        all.push(Scenario::new(&format!("memcpy/{shape}"), &title, Metric::Publishing, cases));
+        all.push(Scenario::new(
+            &format!("memcpy/{shape}"),
+            &title,
+            Metric::Publishing,
+            cases,
+        ));
     }
     all
 }
 
 fn paced(shape: Shape, wait: Wait) -> Scenario {
-    let part = if wait == Wait::Busy { Part::Busy } else { Part::Asleep };
+    let part = if wait == Wait::Busy {
+        Part::Busy
+    } else {
+        Part::Asleep
+    };
     let mut cases = compared(part, Mode::Paced(HZ), wait, shape);
     if wait == Wait::Busy {
         cases.extend(SOURCES_AT.map(|at| {
@@ -159,7 +187,10 @@ fn in_place_cases(mode: Mode, shape: Shape) -> Vec<Case> {
 
 fn receivers() -> Scenario {
     let mut cases = vec![];
-    for (name, how) in [("shm-frame, attached", "attached"), ("shm-frame, lease", "asleep")] {
+    for (name, how) in [
+        ("shm-frame, attached", "attached"),
+        ("shm-frame, lease", "asleep"),
+    ] {
         for receivers in [1, 2, 4, 8] {
             let mut case = case(name, Mode::Paced(HZ), Wait::Asleep, SHAPES[0])
                 .labelled(&format!("{receivers} {how}"));
@@ -169,14 +200,18 @@ fn receivers() -> Scenario {
             cases.push(case);
         }
     }
-    let title = format!("{}, {HZ} frames/s, to many receivers: publishing", SHAPES[0]);
+    let title = format!(
+        "{}, {HZ} frames/s, to many receivers: publishing",
+        SHAPES[0]
+    );
     Scenario::new("receivers", &title, Metric::Publishing, cases)
 }
 
 fn idle() -> Scenario {
     let ours = contenders().filter(|contender| contender.group == Group::Ours);
     let asleep = ours.filter(|contender| contender.parts.contains(&Part::Asleep));
-    let cases = asleep.map(|contender| case(contender.name, Mode::Idle(HZ), Wait::Asleep, SHAPES[0]));
+    let cases =
+        asleep.map(|contender| case(contender.name, Mode::Idle(HZ), Wait::Asleep, SHAPES[0]));
     let title = format!("no frame after {HZ} a second, receiver asleep: its CPU time");
     Scenario::new("idle", &title, Metric::ReceiverCpu, cases.collect())
 }
@@ -184,7 +219,9 @@ fn idle() -> Scenario {
 fn largest() -> Scenario {
     let mode = Mode::Paced(20);
     let cases = ["bare ring, non-temporal", "shm-frame, lease"];
-    let cases = cases.map(|name| case(name, mode, Wait::Busy, LARGEST)).into();
+    let cases = cases
+        .map(|name| case(name, mode, Wait::Busy, LARGEST))
+        .into();
     let title = format!("{LARGEST}, 20 frames/s, receiver busy-waiting: arrival");
     Scenario::new(&format!("busy/{LARGEST}"), &title, Metric::Arrival, cases)
 }
@@ -195,13 +232,22 @@ impl Scenario {
             Some(Mode::Paced(hz) | Mode::Decoded(hz) | Mode::Idle(hz)) => hz,
             _ => 0,
         };
-        Self { id: id.into(), title: title.into(), metric, cases, hz }
+        Self {
+            id: id.into(),
+            title: title.into(),
+            metric,
+            cases,
+            hz,
+        }
     }
 }
 
 impl Case {
     fn labelled(self, label: &str) -> Self {
-        Self { label: label.into(), ..self }
+        Self {
+            label: label.into(),
+            ..self
+        }
     }
 }
 
@@ -221,5 +267,9 @@ fn case(name: &'static str, mode: Mode, wait: Wait, shape: Shape) -> Case {
         source_at: None,
         receivers: 1,
     };
-    Case { label: name.into(), contender, spec }
+    Case {
+        label: name.into(),
+        contender,
+        spec,
+    }
 }

@@ -24,7 +24,9 @@ pub const CONTENDERS: [Contender; 1] = [Contender {
 fn node(spec: &Spec) -> Result<Node<ipc::Service>> {
     set_log_level(LogLevel::Error);
     let mut config = Config::default();
-    config.global.set_root_path(&Path::new(spec.directory.as_bytes())?);
+    config
+        .global
+        .set_root_path(&Path::new(spec.directory.as_bytes())?);
     config.global.prefix = FileName::new(format!("{}_", spec.run).as_bytes())?;
     Ok(NodeBuilder::new().config(&config).create()?)
 }
@@ -32,17 +34,30 @@ fn node(spec: &Spec) -> Result<Node<ipc::Service>> {
 fn sender(spec: &Spec, channel: &str) -> Result<Box<dyn super::Sender>> {
     let node = node(spec)?;
     let len = spec.shape.bytes();
-    let frames = node.service_builder(&channel.try_into()?).publish_subscribe::<[u8]>();
-    let publisher =
-        frames.open_or_create()?.publisher_builder().initial_max_slice_len(len).create()?;
+    let frames = node
+        .service_builder(&channel.try_into()?)
+        .publish_subscribe::<[u8]>();
+    let publisher = frames
+        .open_or_create()?
+        .publisher_builder()
+        .initial_max_slice_len(len)
+        .create()?;
     let notifier = match spec.wait {
         Wait::Busy => None,
         Wait::Asleep => {
-            let event = node.service_builder(&channel.try_into()?).event().open_or_create()?;
+            let event = node
+                .service_builder(&channel.try_into()?)
+                .event()
+                .open_or_create()?;
             Some(event.notifier_builder().create()?)
         }
     };
-    Ok(Box::new(Sending { _node: node, publisher, notifier, len }))
+    Ok(Box::new(Sending {
+        _node: node,
+        publisher,
+        notifier,
+        len,
+    }))
 }
 
 struct Sending {
@@ -63,7 +78,10 @@ impl Sending {
 
 impl super::Sender for Sending {
     fn send(&mut self, frame: &[u8]) -> Result<()> {
-        self.publisher.loan_slice_uninit(frame.len())?.write_from_slice(frame).send()?;
+        self.publisher
+            .loan_slice_uninit(frame.len())?
+            .write_from_slice(frame)
+            .send()?;
         self.notify()
     }
 
@@ -79,7 +97,9 @@ impl super::Sender for Sending {
 
 fn receiver(spec: &Spec, channel: &str) -> Result<Box<dyn super::Receiver>> {
     let node = node(spec)?;
-    let frames = node.service_builder(&channel.try_into()?).publish_subscribe::<[u8]>();
+    let frames = node
+        .service_builder(&channel.try_into()?)
+        .publish_subscribe::<[u8]>();
     let subscriber = frames.open()?.subscriber_builder().create()?;
     let listener = match spec.wait {
         Wait::Busy => None,
@@ -88,7 +108,11 @@ fn receiver(spec: &Spec, channel: &str) -> Result<Box<dyn super::Receiver>> {
             Some(event.listener_builder().create()?)
         }
     };
-    Ok(Box::new(Receiving { _node: node, subscriber, listener }))
+    Ok(Box::new(Receiving {
+        _node: node,
+        subscriber,
+        listener,
+    }))
 }
 
 struct Receiving {

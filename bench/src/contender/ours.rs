@@ -10,10 +10,16 @@ use crate::Result;
 use crate::spec::Spec;
 
 pub const CONTENDERS: [Contender; 3] = [
-    ours("shm-frame, lease", ALL, |_, channel| Ok(Box::new(Leasing(open(channel)?)))),
-    ours("shm-frame, copy", COPIED_IN, |_, channel| Ok(Box::new(Copying(open(channel)?, vec![])))),
+    ours("shm-frame, lease", ALL, |_, channel| {
+        Ok(Box::new(Leasing(open(channel)?)))
+    }),
+    ours("shm-frame, copy", COPIED_IN, |_, channel| {
+        Ok(Box::new(Copying(open(channel)?, vec![])))
+    }),
     // Owns its lease entry and never waits, to tell what publishing costs but for the wake-ups.
-    ours("shm-frame, attached", &[], |_, channel| Ok(Box::new(Attached(open(channel)?)))),
+    ours("shm-frame, attached", &[], |_, channel| {
+        Ok(Box::new(Attached(open(channel)?)))
+    }),
 ];
 
 const fn ours(
@@ -21,7 +27,12 @@ const fn ours(
     parts: &'static [Part],
     receiver: fn(&Spec, &str) -> Result<Box<dyn super::Receiver>>,
 ) -> Contender {
-    Contender { name, group: Group::Ours, parts, ends: Ends::Functions { sender, receiver } }
+    Contender {
+        name,
+        group: Group::Ours,
+        parts,
+        ends: Ends::Functions { sender, receiver },
+    }
 }
 
 fn open(channel: &str) -> Result<Receiver> {

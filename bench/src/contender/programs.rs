@@ -7,13 +7,19 @@ pub const CONTENDERS: [Contender; 2] = [
         name: "Python shared_memory",
         group: Group::Peer,
         parts: COPIED_IN,
-        ends: Ends::Programs { sender: "shared_memory_sender.py", receiver: "shared_memory_receiver.py" },
+        ends: Ends::Programs {
+            sender: "shared_memory_sender.py",
+            receiver: "shared_memory_receiver.py",
+        },
     },
     Contender {
         name: "C++ to Python",
         group: Group::Peer,
         // It polls, every 2 ms.
         parts: &[Part::Asleep],
-        ends: Ends::Programs { sender: "header_sender", receiver: "header_reader.py" },
+        ends: Ends::Programs {
+            sender: "header_sender",
+            receiver: "header_reader.py",
+        },
     },
 ];

@@ -16,13 +16,17 @@ use crate::Result;
 use crate::spec::{Spec, Wait};
 
 pub const CONTENDERS: [Contender; 3] = [
-    ring("bare ring", ALL, |spec, channel| sender(spec, channel, copy_cached)),
+    ring("bare ring", ALL, |spec, channel| {
+        sender(spec, channel, copy_cached)
+    }),
     ring("bare ring, non-temporal", COPIED_IN, |spec, channel| {
         if !std::arch::is_x86_feature_detected!("avx2") {
             return Err("this processor has no AVX2".into());
         }
         // SAFETY: the processor has AVX2.
-        sender(spec, channel, |to, from| unsafe { copy_past_the_cache(to, from) })
+        sender(spec, channel, |to, from| unsafe {
+            copy_past_the_cache(to, from);
+        })
     }),
     Contender {
         name: "cache line",
@@ -60,14 +64,20 @@ struct Memory {
 
 impl Memory {
     fn create(spec: &Spec, channel: &str) -> Result<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).open(path(channel))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path(channel))?;
         file.set_len((stride(spec.shape.bytes()) * spec.slots + PAGE) as u64)?;
         Self::map(&file, spec)
     }
 
     fn open(spec: &Spec, channel: &str) -> Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path(channel))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path(channel))?;
         if file.metadata()?.len() == 0 {
             return Err("it is being made".into());
         }
@@ -81,7 +91,12 @@ impl Memory {
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE;
         // SAFETY: a new mapping of a file that nobody truncates.
         let base = unsafe { mmap(None, len, protection, flags, file, 0) }?;
-        Ok(Self { base, len, slots: spec.slots, frame })
+        Ok(Self {
+            base,
+            len,
+            slots: spec.slots,
+            frame,
+        })
     }
 
     /// How many frames there were. The flag, and the futex.
@@ -116,7 +131,12 @@ type Copy = fn(&mut [u8], &[u8]);
 
 fn sender(spec: &Spec, channel: &str, copy: Copy) -> Result<Box<dyn super::Sender>> {
     let memory = Memory::create(spec, channel)?;
-    Ok(Box::new(Sending { memory, copy, count: 0, wait: spec.wait }))
+    Ok(Box::new(Sending {
+        memory,
+        copy,
+        count: 0,
+        wait: spec.wait,
+    }))
 }
 
 struct Sending {
@@ -140,14 +160,21 @@ impl super::Sender for Sending {
         fill(unsafe { std::slice::from_raw_parts_mut(slot, self.memory.frame) });
         self.memory.count().store(self.count, Ordering::Release);
         if self.wait == Wait::Asleep {
-            futex::wake(self.memory.count(), futex::Flags::empty(), i32::MAX.unsigned_abs())?;
+            futex::wake(
+                self.memory.count(),
+                futex::Flags::empty(),
+                i32::MAX.unsigned_abs(),
+            )?;
         }
         Ok(())
     }
 }
 
 fn receiver(spec: &Spec, channel: &str) -> Result<Box<dyn super::Receiver>> {
-    Ok(Box::new(Receiving { memory: Memory::open(spec, channel)?, seen: 0 }))
+    Ok(Box::new(Receiving {
+        memory: Memory::open(spec, channel)?,
+        seen: 0,
+    }))
 }
 
 struct Receiving {
@@ -169,7 +196,12 @@ impl super::Receiver for Receiving {
 
     fn sleep(&mut self, timeout: Duration) -> Result<()> {
         let timeout = futex::Timespec::try_from(timeout)?;
-        match futex::wait(self.memory.count(), futex::Flags::empty(), self.seen, Some(&timeout)) {
+        match futex::wait(
+            self.memory.count(),
+            futex::Flags::empty(),
+            self.seen,
+            Some(&timeout),
+        ) {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }

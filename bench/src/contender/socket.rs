@@ -20,7 +20,10 @@ pub const CONTENDERS: [Contender; 1] = [Contender {
 
 fn sender(spec: &Spec, channel: &str) -> Result<Box<dyn super::Sender>> {
     let listener = UnixListener::bind(format!("{}/{channel}", spec.directory))?;
-    Ok(Box::new(Sending { listener, stream: None }))
+    Ok(Box::new(Sending {
+        listener,
+        stream: None,
+    }))
 }
 
 struct Sending {
@@ -43,7 +46,11 @@ impl super::Sender for Sending {
 fn receiver(spec: &Spec, channel: &str) -> Result<Box<dyn super::Receiver>> {
     let stream = UnixStream::connect(format!("{}/{channel}", spec.directory))?;
     stream.set_nonblocking(true)?;
-    Ok(Box::new(Receiving { stream, wait: spec.wait, frame: Vec::new() }))
+    Ok(Box::new(Receiving {
+        stream,
+        wait: spec.wait,
+        frame: Vec::new(),
+    }))
 }
 
 struct Receiving {
@@ -79,7 +86,8 @@ impl super::Receiver for Receiving {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             other => return Err(format!("the frame's length: {other:?}").into()),
         }
-        self.frame.resize(usize::try_from(u64::from_le_bytes(len))?, 0);
+        self.frame
+            .resize(usize::try_from(u64::from_le_bytes(len))?, 0);
         self.read_exact(0..self.frame.len())?;
         see(&self.frame);
         Ok(true)
@@ -91,6 +99,9 @@ impl super::Receiver for Receiving {
 }
 
 fn poll_in(stream: impl AsFd, timeout: PollTimeout) -> Result<()> {
-    poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], timeout)?;
+    poll(
+        &mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)],
+        timeout,
+    )?;
     Ok(())
 }

@@ -49,7 +49,12 @@ fn sender(spec: &Spec, channel: &str) -> Result<Box<dyn super::Sender>> {
         .declare_publisher(key(channel))
         .congestion_control(CongestionControl::Block)
         .wait()?;
-    Ok(Box::new(Sending { publisher, memory, len, _session: session }))
+    Ok(Box::new(Sending {
+        publisher,
+        memory,
+        len,
+        _session: session,
+    }))
 }
 
 struct Sending {
@@ -61,7 +66,11 @@ struct Sending {
 
 impl Sending {
     fn loan(&self) -> Result<ZShmMut> {
-        Ok(self.memory.alloc(self.len).with_policy::<BlockOn<GarbageCollect>>().wait()?)
+        Ok(self
+            .memory
+            .alloc(self.len)
+            .with_policy::<BlockOn<GarbageCollect>>()
+            .wait()?)
     }
 }
 
@@ -80,7 +89,11 @@ impl super::Sender for Sending {
 fn receiver(spec: &Spec, channel: &str) -> Result<Box<dyn super::Receiver>> {
     let session = session(spec, channel, "connect")?;
     let subscriber = session.declare_subscriber(key(channel)).wait()?;
-    Ok(Box::new(Receiving { subscriber, next: None, _session: session }))
+    Ok(Box::new(Receiving {
+        subscriber,
+        next: None,
+        _session: session,
+    }))
 }
 
 struct Receiving {
@@ -99,7 +112,10 @@ impl super::Receiver for Receiving {
                 None => return Ok(false),
             },
         };
-        let frame = sample.payload().as_shm().ok_or("a frame that was not in shared memory")?;
+        let frame = sample
+            .payload()
+            .as_shm()
+            .ok_or("a frame that was not in shared memory")?;
         see(frame);
         Ok(true)
     }

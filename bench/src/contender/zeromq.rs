@@ -1,4 +1,4 @@
-//! ZeroMQ: push and pull over `ipc://`.
+//! `ZeroMQ`: push and pull over `ipc://`.
 
 use std::time::Duration;
 
@@ -49,7 +49,10 @@ impl super::Sender for Sending {
 fn receiver(spec: &Spec, channel: &str) -> Result<Box<dyn super::Receiver>> {
     let socket = socket(SocketType::PULL)?;
     socket.connect(&endpoint(spec, channel))?;
-    Ok(Box::new(Receiving { socket, message: Message::new() }))
+    Ok(Box::new(Receiving {
+        socket,
+        message: Message::new(),
+    }))
 }
 
 struct Receiving {
@@ -70,7 +73,8 @@ impl super::Receiver for Receiving {
     }
 
     fn sleep(&mut self, timeout: Duration) -> Result<()> {
-        self.socket.poll(POLLIN, i64::try_from(timeout.as_millis())?)?;
+        self.socket
+            .poll(POLLIN, i64::try_from(timeout.as_millis())?)?;
         Ok(())
     }
 }
