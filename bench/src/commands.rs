@@ -101,30 +101,29 @@ fn starts(directory: &Path, commands: &mut Commands) -> Result<()> {
 }
 
 fn attach(commands: &mut Commands) -> Result<()> {
-    let sender = |i: usize| -> Result<Sender> {
-        let name = format!("/shm-frame-bench-{}-attach-{i}", std::process::id());
-        Ok(Sender::create(
-            &Name::new(&name)?,
-            &SenderOptions {
-                capacity: 3,
-                ..Default::default()
-            },
-        )?)
+    let name = format!("/shm-frame-bench-{}-attach", std::process::id());
+    let options = SenderOptions {
+        capacity: 3,
+        ..SenderOptions::default()
     };
-    let target = sender(0)?;
+    let sender = Sender::create(&Name::new(&name)?, &options)?;
     let time = |times: &mut Vec<f64>| -> Result<()> {
         for _ in 0..200 {
             let begin = Instant::now();
-            drop(Receiver::open(target.name())?);
+            drop(Receiver::open(sender.name())?);
             times.push(1000.0 * ms(begin.elapsed()));
         }
         Ok(())
     };
     time(&mut commands.attach)?;
-    let crowd = (1..=CROWD).map(sender).collect::<Result<Vec<_>>>()?;
-    time(&mut commands.attach_crowded)?;
-    drop(crowd);
-    Ok(())
+    // What dead senders left is as good as what live ones have.
+    let crowd = (0..CROWD).map(|i| format!("/dev/shm{name}-{i}"));
+    for path in crowd.clone() {
+        fs::copy(format!("/dev/shm{name}"), path)?;
+    }
+    let timed = time(&mut commands.attach_crowded);
+    crowd.for_each(|path| drop(fs::remove_file(path)));
+    timed
 }
 
 /// MB of a process's memory that are in RAM and neither in the segment nor in a library other than the C library.

@@ -105,6 +105,10 @@ fn run(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
+    let load = load()?;
+    if load > 0.5 {
+        eprintln!("the machine has other things to do (load {load}): so will the measurements");
+    }
     let mut bench = Bench::new(args.peers.clone())?;
     let mut tables = vec![];
     for scenario in &scenarios {
@@ -122,6 +126,7 @@ fn run(args: &Args) -> Result<()> {
     }
     let results = Results {
         machine: machine()?,
+        load,
         tables,
         commands,
         targets,
@@ -141,6 +146,8 @@ fn run(args: &Args) -> Result<()> {
 #[derive(Serialize)]
 struct Results {
     machine: String,
+    /// Processes that ran or wanted to, over the minute before.
+    load: f64,
     tables: Vec<Table>,
     commands: Option<Commands>,
     targets: Vec<Verdict>,
@@ -157,6 +164,12 @@ fn machine() -> Result<String> {
     Ok(format!("{model}, Linux {}", kernel.trim()))
 }
 
+/// Processes that run or want to, over the last minute.
+fn load() -> Result<f64> {
+    let averages = fs::read_to_string("/proc/loadavg")?;
+    Ok(averages.split(' ').next().unwrap_or_default().parse()?)
+}
+
 /// All repeats of a scenario: each contender in turn, and again.
 fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Table {
     const MS: u64 = 1_000_000;
@@ -165,7 +178,7 @@ fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Table {
         (0, false) => (50 * MS, 250 * MS),
         (0, true) => (20 * MS, 60 * MS),
         (_, false) => (frames(8), frames(30)),
-        (_, true) => (frames(4), frames(8)),
+        (_, true) => (frames(3), frames(6)),
     };
     let mut table = Table::new(scenario);
     for _ in 0..args.repeats() {

@@ -197,6 +197,8 @@ impl Drop for Bench {
     fn drop(&mut self) {
         self.clean();
         let _ = fs::remove_dir(&self.directory);
+        // The last of its processes leaves segments, and their names are numbers.
+        zenoh::shm::cleanup_orphaned_shm_segments();
     }
 }
 

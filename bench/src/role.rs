@@ -12,6 +12,8 @@ use crate::spec::{Mode, Outcome, Schedule, Spec, Wait};
 
 /// How long one end is looked for by the other.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer is waited for.
+const ANSWER: Duration = Duration::from_millis(10);
 /// Looks between two looks at the clock.
 const SPINS: u32 = 1000;
 
@@ -196,18 +198,20 @@ fn ping(
 ) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     sleep_until(schedule.begin);
-    for number in 1.. {
+    let mut number = 1;
+    while now() < schedule.end {
         let begin = now();
         sender.send_in_place(&mut |pixels| frame::change(pixels, number))?;
+        // The first may be lost, where the ends have not found each other yet.
+        let deadline = schedule.end.min(begin + ns(ANSWER));
         let mut answer = 0;
-        while answer < number {
-            let see = &mut |frame: &[u8]| answer = frame::number(frame);
-            if !next(receiver, spec.wait, schedule.end, see)? {
-                return Ok(outcome);
+        let see = &mut |frame: &[u8]| answer = frame::number(frame);
+        next(receiver, spec.wait, deadline, see)?;
+        if answer == number {
+            if begin >= schedule.count {
+                outcome.arrival.push((now() - begin) / 2);
             }
-        }
-        if begin >= schedule.count {
-            outcome.arrival.push((now() - begin) / 2);
+            number += 1;
         }
     }
     Ok(outcome)
