@@ -176,7 +176,7 @@ fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Table {
     let frames = |count: u64| count * 1_000_000_000 / u64::from(scenario.hz);
     let (warm, counted) = match (scenario.hz, args.quick) {
         (0, false) => (50 * MS, 250 * MS),
-        (0, true) => (20 * MS, 60 * MS),
+        (0, true) => (50 * MS, 100 * MS),
         (_, false) => (frames(8), frames(30)),
         (_, true) => (frames(3), frames(6)),
     };

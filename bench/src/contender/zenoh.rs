@@ -1,13 +1,14 @@
 //! zenoh: publish-subscribe, frames in its shared memory, told of through a Unix socket.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use zenoh::handlers::FifoChannelHandler;
 use zenoh::pubsub::{Publisher, Subscriber};
 use zenoh::qos::CongestionControl;
 use zenoh::sample::Sample;
 use zenoh::shm::{
-    BlockOn, GarbageCollect, PosixShmProviderBackend, ShmProvider, ShmProviderBuilder, ZShmMut,
+    GarbageCollect, PosixShmProviderBackend, ShmProvider, ShmProviderBuilder, ZShmMut,
 };
 use zenoh::{Config, Session, Wait};
 
@@ -21,6 +22,8 @@ pub const CONTENDERS: [Contender; 1] = [Contender {
     parts: ALL,
     ends: Ends::Functions { sender, receiver },
 }];
+
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A session with one other, apart from what else uses zenoh on this machine.
 fn session(spec: &Spec, channel: &str, role: &str) -> Result<Session> {
@@ -65,12 +68,16 @@ struct Sending {
 }
 
 impl Sending {
+    /// Memory for a frame, as soon as a receiver gave some back.
     fn loan(&self) -> Result<ZShmMut> {
-        Ok(self
-            .memory
-            .alloc(self.len)
-            .with_policy::<BlockOn<GarbageCollect>>()
-            .wait()?)
+        let begin = Instant::now();
+        loop {
+            let loan = self.memory.alloc(self.len);
+            match loan.with_policy::<GarbageCollect>().wait() {
+                Err(_) if begin.elapsed() < PATIENCE => thread::yield_now(),
+                result => return Ok(result?),
+            }
+        }
     }
 }
 
