@@ -14,8 +14,16 @@ pub fn print(table: &Table) {
     };
     println!("\n{} ({}), {unit}", table.title, table.id);
     println!(
-        "  {:<36} {:>9} {:>19} {:>9} {:>9} {:>9} {:>8} {:>8}",
-        "", "median", "least .. most", "p99", "consumed", "CPU/frame", "to ours", "to floor"
+        "  {:<36} {:>9} {:>19} {:>9} {:>9} {:>9} {:>10} {:>8} {:>8}",
+        "",
+        "median",
+        "least .. most",
+        "p99",
+        "consumed",
+        "CPU/frame",
+        "receiver %",
+        "to ours",
+        "to floor"
     );
     let ours = table.ours().and_then(|row| row.value(table.metric));
     let floor = table
@@ -53,12 +61,13 @@ fn numbers(row: &Row, metric: Metric, ours: Option<Spread>, floor: Option<Spread
         String::new()
     };
     let mut line = format!(
-        "{:>9} {:>19} {:>9} {:>9} {:>9} {:>8} {:>8}",
+        "{:>9} {:>19} {:>9} {:>9} {:>9} {:>10} {:>8} {:>8}",
         short(value.median),
         format!("{} .. {}", short(value.least), short(value.most)),
         p99,
         median(|r| r.consumed),
         median(|r| r.cpu),
+        median(|r| r.cpu.and(r.receiver_cpu)),
         ratio(ours),
         ratio(floor),
     );

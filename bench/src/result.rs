@@ -150,10 +150,15 @@ impl Repeat {
         let receivers_cpu: u64 = receivers.iter().map(|receiver| receiver.cpu).sum();
         let cpu = (sender.cpu + receivers_cpu) as f64 / 1000.0 / frames;
         let paced = matches!(case.spec.mode, Mode::Paced(_));
+        // Receivers' CPU time counts from the last frame that does not.
+        let before = match case.spec.mode {
+            Mode::Paced(hz) | Mode::Idle(hz) => 1e9 / f64::from(hz),
+            _ => 0.0,
+        };
         Self {
             rate: frames / ends / (counted / 1e9),
             cpu: (paced && frames > 0.0).then_some(cpu),
-            receiver_cpu: Some(100.0 * receivers_cpu as f64 / ends / counted),
+            receiver_cpu: Some(100.0 * receivers_cpu as f64 / ends / (counted + before)),
             torn: receivers.iter().map(|receiver| receiver.torn).sum(),
             disorder: receivers.iter().map(|receiver| receiver.disorder).sum(),
             arrival_p99: quantile(arrival.clone(), 0.99),

@@ -55,6 +55,7 @@ pub fn scenarios() -> Vec<Scenario> {
     for shape in SHAPES {
         all.push(paced(shape, Wait::Asleep));
     }
+    all.extend(SHAPES.map(waits));
     all.extend(SHAPES.map(flat_out));
     all.extend([SHAPES[1], SHAPES[2]].map(in_place));
     all.push(decoded());
@@ -134,6 +135,21 @@ fn paced(shape: Shape, wait: Wait) -> Scenario {
     };
     let title = format!("{shape}, {HZ} frames/s, receiver {how}: arrival");
     Scenario::new(&format!("{id}/{shape}"), &title, Metric::Arrival, cases)
+}
+
+/// Our ways to wait beside each other; busy-waiting, which no receiver does by itself, first.
+fn waits(shape: Shape) -> Scenario {
+    let mode = Mode::Paced(HZ);
+    let busy = case("shm-frame, lease", mode, Wait::Busy, shape);
+    let mut cases = vec![busy.labelled("shm-frame, lease, busy")];
+    let ours = contenders().filter(|contender| contender.group == Group::Ours);
+    cases.extend(
+        ours.filter(|contender| contender.parts.contains(&Part::Asleep))
+            .filter(|contender| contender.name != "shm-frame, copy")
+            .map(|contender| case(contender.name, mode, Wait::Asleep, shape)),
+    );
+    let title = format!("{shape}, {HZ} frames/s, ways to wait: arrival");
+    Scenario::new(&format!("waits/{shape}"), &title, Metric::Arrival, cases)
 }
 
 fn flat_out(shape: Shape) -> Scenario {

@@ -165,8 +165,9 @@ impl Judge<'_> {
 
     fn predictive(&mut self) {
         for shape in SHAPES {
-            let id = format!("busy/{shape}");
-            let is = ratio(self.value(&id, PREDICTIVE), self.value(&id, OURS));
+            let id = format!("waits/{shape}");
+            let busy = self.value(&id, "shm-frame, lease, busy");
+            let is = ratio(self.value(&id, PREDICTIVE), busy);
             self.say(
                 5,
                 format!("{shape}, predictive: to busy-waiting"),

@@ -1,4 +1,4 @@
-//! shm-frame. Another way to wait is another line in the table.
+//! shm-frame. Another way to wait is another line in the table, with the part [`Part::Asleep`].
 
 use std::thread;
 use std::time::Duration;
