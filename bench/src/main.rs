@@ -173,6 +173,7 @@ fn load() -> Result<f64> {
 /// All repeats of a scenario: each contender in turn, and again.
 fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Table {
     const MS: u64 = 1_000_000;
+    const NS_A_BYTE: u64 = 6;
     let frames = |count: u64| count * 1_000_000_000 / u64::from(scenario.hz);
     let (warm, counted) = match (scenario.hz, args.quick) {
         (0, false) => (50 * MS, 250 * MS),
@@ -183,6 +184,8 @@ fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Table {
     let mut table = Table::new(scenario);
     for _ in 0..args.repeats() {
         for (case, row) in scenario.cases.iter().zip(&mut table.rows) {
+            // Pages are touched, and by zenoh locked, for the first time.
+            let warm = warm + NS_A_BYTE * case.spec.shape.bytes() as u64;
             match bench.measure(case.contender, &case.spec, warm, counted) {
                 Ok(measured) => row.repeats.push(Repeat::new(case, &measured)),
                 Err(error) => row.failures.push(error.to_string()),
