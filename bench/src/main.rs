@@ -1,0 +1,196 @@
+//! Measures how long a frame takes from one process to another: through shm-frame, through what people would pick instead, and
+//! through nothing but shared memory and a flag.
+
+mod chart;
+mod commands;
+mod contender;
+mod frame;
+mod measure;
+mod report;
+mod result;
+mod role;
+mod scenario;
+mod spec;
+mod targets;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use regex::Regex;
+use serde::Serialize;
+
+use commands::Commands;
+use measure::Bench;
+use result::{Repeat, Table};
+use role::Role;
+use scenario::{Scenario, scenarios};
+use targets::Verdict;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Measures how long a frame takes from one process to another, and compares.
+#[derive(Debug, Parser)]
+struct Args {
+    /// About a minute: two short repeats of each
+    #[arg(long)]
+    quick: bool,
+    /// Only the rows whose "SCENARIO, ROW" matches, as --list shows them
+    #[arg(long, value_name = "REGEX")]
+    only: Option<Regex>,
+    /// Repeats of each, interleaved [default: 5, or 2 with --quick]
+    #[arg(long, value_name = "N")]
+    repeats: Option<u32>,
+    /// Show what there is to measure
+    #[arg(long)]
+    list: bool,
+    /// Where to write all numbers
+    #[arg(long, value_name = "FILE", default_value = "target/bench/results.json")]
+    json: PathBuf,
+    /// Draw charts for the README into this directory
+    #[arg(long, value_name = "DIR")]
+    charts: Option<PathBuf>,
+    /// Where the peers' programs are that are not this one
+    #[arg(long, value_name = "DIR", default_value = "bench/target/peers")]
+    peers: PathBuf,
+    /// Where shm-send and shm-recv are
+    #[arg(long, value_name = "DIR", default_value = "target/release")]
+    commands: PathBuf,
+    /// One of the processes of a measurement
+    #[arg(long, hide = true, requires = "spec")]
+    role: Option<Role>,
+    #[arg(hide = true)]
+    spec: Option<String>,
+}
+
+impl Args {
+    fn repeats(&self) -> u32 {
+        self.repeats.unwrap_or(if self.quick { 2 } else { 5 })
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match (args.role, &args.spec) {
+        (Some(role), Some(spec)) => serde_json::from_str(spec)
+            .map_err(Into::into)
+            .and_then(|spec| role::run(role, &spec)),
+        _ => run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let mut scenarios = scenarios();
+    for scenario in &mut scenarios {
+        let id = &scenario.id;
+        scenario.cases.retain(|case| {
+            let name = format!("{id}, {}", case.label);
+            args.only.as_ref().is_none_or(|only| only.is_match(&name))
+        });
+    }
+    scenarios.retain(|scenario| !scenario.cases.is_empty());
+    if args.list {
+        for scenario in &scenarios {
+            for case in &scenario.cases {
+                println!("{}, {}", scenario.id, case.label);
+            }
+        }
+        return Ok(());
+    }
+    let load = load()?;
+    if load > 0.5 {
+        eprintln!("the machine has other things to do (load {load}): so will the measurements");
+    }
+    let mut bench = Bench::new(args.peers.clone())?;
+    let mut tables = vec![];
+    for scenario in &scenarios {
+        let table = measure(&mut bench, scenario, args);
+        report::print(&table);
+        tables.push(table);
+    }
+    let commands = match args.only {
+        Some(_) => None,
+        None => Some(commands::measure(&args.commands, args.repeats())?),
+    };
+    let targets = targets::judge(&tables, commands.as_ref());
+    if commands.is_some() {
+        targets::print(&targets);
+    }
+    let results = Results {
+        machine: machine()?,
+        load,
+        tables,
+        commands,
+        targets,
+    };
+    if let Some(directory) = args.json.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    fs::write(&args.json, serde_json::to_string_pretty(&results)?)?;
+    println!("\nall numbers: {}", args.json.display());
+    if let Some(directory) = &args.charts {
+        chart::draw(&results.tables, directory)?;
+    }
+    Ok(())
+}
+
+/// What is written as JSON.
+#[derive(Serialize)]
+struct Results {
+    machine: String,
+    /// Processes that ran or wanted to, over the minute before.
+    load: f64,
+    tables: Vec<Table>,
+    commands: Option<Commands>,
+    targets: Vec<Verdict>,
+}
+
+/// Processor and kernel, for those who compare.
+fn machine() -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model.unwrap_or("").trim_start_matches([' ', '\t', ':']);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("{model}, Linux {}", kernel.trim()))
+}
+
+/// Processes that run or want to, over the last minute.
+fn load() -> Result<f64> {
+    let averages = fs::read_to_string("/proc/loadavg")?;
+    Ok(averages.split(' ').next().unwrap_or_default().parse()?)
+}
+
+/// All repeats of a scenario: each contender in turn, and again.
+fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Table {
+    const MS: u64 = 1_000_000;
+    const NS_A_BYTE: u64 = 6;
+    let frames = |count: u64| count * 1_000_000_000 / u64::from(scenario.hz);
+    let (warm, counted) = match (scenario.hz, args.quick) {
+        (0, false) => (50 * MS, 250 * MS),
+        (0, true) => (50 * MS, 100 * MS),
+        (_, false) => (frames(8), frames(30)),
+        (_, true) => (frames(3), frames(6)),
+    };
+    let mut table = Table::new(scenario);
+    for _ in 0..args.repeats() {
+        for (case, row) in scenario.cases.iter().zip(&mut table.rows) {
+            // Pages are touched, and by zenoh locked, for the first time.
+            let warm = warm + NS_A_BYTE * case.spec.shape.bytes() as u64;
+            match bench.measure(case.contender, &case.spec, warm, counted) {
+                Ok(measured) => row.repeats.push(Repeat::new(case, &measured)),
+                Err(error) => row.failures.push(error.to_string()),
+            }
+        }
+    }
+    table
+}
