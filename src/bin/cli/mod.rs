@@ -2,20 +2,13 @@
 
 pub(crate) mod image;
 pub(crate) mod output;
+pub(crate) mod parse;
 pub(crate) mod spread;
 pub(crate) mod stop;
 pub(crate) mod window;
 
 use std::io;
 use std::process::ExitCode;
-
-/// `--channels`: 1 gray, 3 BGR, 4 BGRA.
-pub(crate) fn parse_channels(text: &str) -> Result<u8, String> {
-    match text.parse() {
-        Ok(channels @ (1 | 3 | 4)) => Ok(channels),
-        _ => Err("not 1, 3 or 4".to_owned()),
-    }
-}
 
 /// Decides the exit code: 0 done, 1 failed. (2, usage, is clap's.)
 pub(crate) fn exit(command: &str, result: anyhow::Result<()>) -> ExitCode {

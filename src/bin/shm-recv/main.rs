@@ -1,78 +1,26 @@
 //! `shm-recv`: takes the newest frames out of a named shared-memory segment.
 
+mod args;
 #[path = "../cli/mod.rs"]
 mod cli;
 mod follow;
 mod save;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use serde::Serialize;
-use shm_frame::{Frame, Name, Path, Receiver, Shape};
+use shm_frame::{Frame, Path, Receiver, Shape};
 
+use crate::args::{Args, View};
 use crate::cli::output::Output;
 use crate::cli::spread::{Quantiles, Spread, ms, rate, rounded};
 use crate::cli::stop::Stop;
 use crate::cli::window::{self, Window};
 use crate::follow::{Follow, Step};
 use crate::save::Saver;
-
-/// Takes the newest whole frames out of a named shared-memory segment, and says how old they are.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Args {
-    /// The segment's name, as in /dev/shm; a leading slash may be left out
-    #[arg(long, value_name = "NAME", default_value = "/mmaptest_shm")]
-    name: Name,
-    /// Take only frames of this width, in pixels
-    #[arg(long, value_name = "W", value_parser = clap::value_parser!(i32).range(1..))]
-    width: Option<i32>,
-    /// Take only frames of this height, in pixels
-    #[arg(long, value_name = "H", value_parser = clap::value_parser!(i32).range(1..))]
-    height: Option<i32>,
-    /// Take only frames of this many channels: 1 gray, 3 BGR, 4 BGRA
-    #[arg(long, value_name = "C", value_parser = cli::parse_channels)]
-    channels: Option<u8>,
-    /// Stop after this many frames
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    count: Option<u64>,
-    /// Fail when no new frame came for so long [default: wait for ever]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    timeout: Option<Duration>,
-    /// Where to show frames
-    #[arg(long, value_name = "WHERE", default_value = "auto")]
-    view: View,
-    /// Write each frame taken into this directory as a PNG, named by its number
-    #[arg(long, value_name = "DIR")]
-    save: Option<PathBuf>,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-    /// Print only the summary; with --json, all but frames
-    #[arg(long)]
-    quiet: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum View {
-    /// In a window if there is a display, else nowhere
-    Auto,
-    /// In a window; q or Esc ends
-    Window,
-    /// Nowhere
-    None,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|&seconds| seconds > 0.0);
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "not a number of seconds above 0".to_owned())
-}
 
 /// A line of JSON.
 #[derive(Serialize)]

@@ -50,7 +50,7 @@ struct Args {
     #[arg(long, value_name = "WxH", default_value = "640x404", value_parser = parse_size, conflicts_with = "image")]
     size: (u32, u32),
     /// 1 gray, 3 BGR, 4 BGRA
-    #[arg(long, value_name = "C", default_value = "3", value_parser = cli::parse_channels)]
+    #[arg(long, value_name = "C", default_value = "3", value_parser = cli::parse::channels)]
     channels: u8,
     /// Show what is sent in a window; q or Esc ends
     #[arg(long)]
