@@ -6,15 +6,29 @@ use anyhow::Result;
 use serde::Serialize;
 
 /// How a command reports.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Output {
+#[derive(Clone, Copy)]
+pub(crate) struct Output<'a> {
     json: bool,
     quiet: bool,
+    /// Takes results, as [`line`] does.
+    result: &'a dyn Fn(&str) -> Result<()>,
+    /// Takes all else, as [`warn`] does.
+    say: &'a dyn Fn(&str),
 }
 
-impl Output {
-    pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+impl<'a> Output<'a> {
+    pub(crate) fn new(
+        json: bool,
+        quiet: bool,
+        result: &'a dyn Fn(&str) -> Result<()>,
+        say: &'a dyn Fn(&str),
+    ) -> Self {
+        Self {
+            json,
+            quiet,
+            result,
+            say,
+        }
     }
 
     /// What happens to every frame: the JSON object, or `text` for people, who may not want to know.
@@ -26,19 +40,19 @@ impl Output {
         if self.quiet {
             Ok(())
         } else if self.json {
-            json(event)
+            self.json(event)
         } else {
-            text().map_or(Ok(()), |text| line(&text))
+            text().map_or(Ok(()), |text| (self.result)(&text))
         }
     }
 
     /// What happens now and then.
     pub(crate) fn event(self, event: &impl Serialize, text: &str) -> Result<()> {
         if self.json {
-            json(event)?;
+            self.json(event)?;
         }
         if !self.quiet {
-            warn(text);
+            (self.say)(text);
         }
         Ok(())
     }
@@ -46,22 +60,28 @@ impl Output {
     /// What is told in any case, at the end.
     pub(crate) fn summary(self, event: &impl Serialize, text: &str) -> Result<()> {
         if self.json {
-            json(event)?;
-            warn(text);
+            self.json(event)?;
+            (self.say)(text);
             Ok(())
         } else {
-            line(text)
+            (self.result)(text)
         }
+    }
+
+    fn json(self, event: &impl Serialize) -> Result<()> {
+        (self.result)(&serde_json::to_string(event)?)
     }
 }
 
-fn json(event: &impl Serialize) -> Result<()> {
-    line(&serde_json::to_string(event)?)
+/// Puts a line on stdout.
+pub(crate) fn line(text: &str) -> Result<()> {
+    write(format!("{text}\n").as_bytes())
 }
 
-fn line(text: &str) -> Result<()> {
+/// Puts bytes on stdout.
+pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{text}")?;
+    stdout.write_all(bytes)?;
     // To a file or a pipe, too: somebody may be waiting for the line.
     stdout.flush()?;
     Ok(())

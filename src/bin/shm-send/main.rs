@@ -14,10 +14,10 @@ use clap::Parser;
 use serde::Serialize;
 use shm_frame::{Name, Sender, SenderOptions};
 
-use crate::cli::output::Output;
+use crate::cli::output::{self, Output};
 use crate::cli::spread::{Quantiles, Spread, ms, rate, rounded};
 use crate::cli::stop::Stop;
-use crate::cli::window::Window;
+use crate::cli::window::{Input, Window};
 use crate::source::Source;
 
 /// Puts images into a named shared-memory segment, for shm-recv and others to take the newest from.
@@ -131,7 +131,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let stop = Stop::on_signals()?;
-    let output = Output::new(args.json, args.quiet);
+    let output = Output::new(args.json, args.quiet, &output::line, &output::warn);
     let mut source = Source::new(args.image.as_deref(), args.size, args.channels)?;
     let open = || Window::open(&format!("shm-send {}", args.name)).context("--show");
     let mut window = args.show.then(open).transpose()?;
@@ -209,7 +209,7 @@ fn send(
         output.frame(&event, || None)?;
         if let Some(window) = &mut window {
             source.show(window, sent.frame)?;
-            if !window.is_open()? {
+            if window.input()? == Some(Input::End) {
                 return Ok(());
             }
         }

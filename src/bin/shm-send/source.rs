@@ -56,11 +56,11 @@ impl Source {
     /// Shows what was sent with that number.
     pub(crate) fn show(&self, window: &mut Window, number: u64) -> Result<()> {
         match self {
-            Self::Still { shape, image } => window.show(image.data_bytes()?, *shape),
+            Self::Still { shape, image } => window.show(image.data_bytes()?, *shape, ""),
             Self::Test(picture) => {
                 let mut pixels = vec![0; picture.shape.bytes()];
                 picture.draw(number, &mut pixels)?;
-                window.show(&pixels, picture.shape)
+                window.show(&pixels, picture.shape, "")
             }
         }
     }

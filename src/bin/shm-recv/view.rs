@@ -1,0 +1,215 @@
+//! Where frames are shown, and what somebody who looks at them can do.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use opencv::core::Size;
+use shm_frame::{Frame, Name, Shape};
+
+use crate::args::{self, Args};
+use crate::cli::spread::ms;
+use crate::cli::stop::Stop;
+use crate::cli::window::{self, Input, Window};
+use crate::save;
+use crate::tally::Tally;
+use crate::terminal::{Screen, Stream, Tty};
+
+/// A frame's pixels.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    pub pixels: Vec<u8>,
+    pub shape: Shape,
+    pub number: u64,
+}
+
+/// Where frames are shown.
+pub(crate) enum Place {
+    Window(Window),
+    /// In the terminal that the screen is at the bottom of.
+    Terminal,
+    Nowhere,
+}
+
+/// Finds the place asked for, and the screen for the status line or pictures, if there is one.
+pub(crate) fn open(args: &Args, stop: &Stop) -> Result<(Place, Option<Screen>)> {
+    let text = if args.raw.is_some() {
+        Stream::Stderr
+    } else {
+        Stream::Stdout
+    };
+    // A line for each frame goes on, and a screen stays.
+    let tty = || Tty::of(text).filter(|_| !args.json && !args.log);
+    let status = || match tty() {
+        Some(tty) if !args.quiet => Screen::status_line(tty, stop).map(Some),
+        _ => Ok(None),
+    };
+    let window = || Window::open(&format!("shm-recv {}", args.name)).context("--view window");
+    let terminal = |tty| anyhow::Ok((Place::Terminal, Some(Screen::with_pictures(tty, stop)?)));
+    match args.view {
+        args::View::None => Ok((Place::Nowhere, status()?)),
+        args::View::Window => Ok((Place::Window(window()?), status()?)),
+        args::View::Terminal => match tty() {
+            Some(tty) => terminal(tty),
+            None => bail!(
+                "--view terminal: stdout is no terminal that can be drawn on, or this process is in its background"
+            ),
+        },
+        args::View::Auto => {
+            // The window is opened while the answer's connection is there.
+            if let Ok(_held) = window::display() {
+                return Ok((Place::Window(window()?), status()?));
+            }
+            match tty() {
+                Some(tty) if text == Stream::Stdout => terminal(tty),
+                _ => Ok((Place::Nowhere, status()?)),
+            }
+        }
+    }
+}
+
+/// How long a note stays in a window's caption.
+const NOTE: Duration = Duration::from_secs(3);
+
+/// Shows frames, and does what keys say.
+pub(crate) struct Viewer<'a> {
+    name: &'a Name,
+    place: Place,
+    screen: Option<&'a Screen>,
+    say: &'a dyn Fn(&str),
+    /// What is shown. A frame that comes is shown in its place, unless it is frozen.
+    shown: Option<Arc<Picture>>,
+    frozen: bool,
+    /// Numbers are written on the window's picture.
+    captioned: bool,
+    numbers: String,
+    note: Option<(String, Instant)>,
+    /// What the window showed last, and its size then.
+    drawn: (String, Size),
+}
+
+impl<'a> Viewer<'a> {
+    pub(crate) fn new(
+        name: &'a Name,
+        place: Place,
+        screen: Option<&'a Screen>,
+        say: &'a dyn Fn(&str),
+    ) -> Self {
+        Self {
+            name,
+            place,
+            screen,
+            say,
+            shown: None,
+            frozen: false,
+            captioned: true,
+            numbers: String::new(),
+            note: None,
+            drawn: (String::new(), Size::default()),
+        }
+    }
+
+    pub(crate) fn is_somewhere(&self) -> bool {
+        !matches!(self.place, Place::Nowhere)
+    }
+
+    /// Shows a frame. The pixels are taken, and those of an older frame may be given for them.
+    pub(crate) fn show(&mut self, frame: Frame, pixels: &mut Vec<u8>, tally: &Tally) -> Result<()> {
+        if !self.is_somewhere() {
+            return Ok(());
+        }
+        self.numbers = format!(
+            "{}  {:.1} frames/s  delay {:.3} ms  skipped {}",
+            frame.shape,
+            tally.pace.fps(),
+            ms(frame.delay_ns),
+            tally.skipped
+        );
+        if self.frozen {
+            return self.redraw();
+        }
+        let picture = Arc::new(Picture {
+            pixels: std::mem::take(pixels),
+            shape: frame.shape,
+            number: frame.number,
+        });
+        if let (Place::Terminal, Some(screen)) = (&self.place, self.screen) {
+            screen.picture(Arc::clone(&picture));
+        }
+        let before = self.shown.replace(picture).and_then(Arc::into_inner);
+        if let Some(before) = before {
+            *pixels = before.pixels;
+        }
+        self.draw()
+    }
+
+    /// Does what somebody wants by now. `false`: to end.
+    pub(crate) fn heed(&mut self) -> Result<bool> {
+        let input = match &mut self.place {
+            Place::Window(window) => window.input()?,
+            Place::Terminal => match self.screen.and_then(Screen::key) {
+                Some('q' | '\x1b') => Some(Input::End),
+                key => key.map(Input::Key),
+            },
+            Place::Nowhere => None,
+        };
+        match input {
+            Some(Input::End) => return Ok(false),
+            Some(Input::Key('h')) => self.captioned = !self.captioned,
+            Some(Input::Key(' ')) => self.frozen = !self.frozen,
+            Some(Input::Key('s')) => self.save(),
+            Some(Input::Key(_)) | None => {}
+        }
+        self.redraw()?;
+        Ok(true)
+    }
+
+    /// Saves what is shown where the user is.
+    fn save(&mut self) {
+        let Some(picture) = &self.shown else {
+            return;
+        };
+        let name = self.name.to_string();
+        let stem = format!("{}-{:06}", &name[1..], picture.number);
+        let said = match save::png(Path::new("."), &stem, &picture.pixels, picture.shape) {
+            Ok(path) => format!("saved {}", path.display()),
+            Err(error) => format!("{error:#}"),
+        };
+        (self.say)(&said);
+        self.note = Some((said, Instant::now()));
+    }
+
+    fn caption(&self) -> String {
+        let note = self
+            .note
+            .as_ref()
+            .filter(|(_, since)| since.elapsed() < NOTE);
+        match (note, self.captioned, self.frozen) {
+            (Some((note, _)), ..) => note.clone(),
+            (None, true, false) => self.numbers.clone(),
+            (None, true, true) => format!("frozen  {}", self.numbers),
+            (None, false, _) => String::new(),
+        }
+    }
+
+    /// Draws what is shown anew if it has to look different.
+    fn redraw(&mut self) -> Result<()> {
+        if let Place::Window(window) = &self.place
+            && self.shown.is_some()
+            && self.drawn != (self.caption(), window.size()?)
+        {
+            return self.draw();
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self) -> Result<()> {
+        let caption = self.caption();
+        if let (Place::Window(window), Some(picture)) = (&mut self.place, &self.shown) {
+            window.show(&picture.pixels, picture.shape, &caption)?;
+            self.drawn = (caption, window.size()?);
+        }
+        Ok(())
+    }
+}
