@@ -112,6 +112,7 @@ impl Plot {
             let mut text = String::new();
             let svg = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
             self.draw(&svg, &title, &bins).with_context(failed)?;
+            drop(svg);
             text.into_bytes()
         } else {
             let mut canvas = Canvas::new(SIZE).with_context(failed)?;
