@@ -346,30 +346,30 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn begun(frame: u64, begin_ns: u64) -> Option<Begun> {
-        Some(Begun {
+    fn begun(frame: u64, begin_ns: u64) -> Begun {
+        Begun {
             frame,
             slot: 0,
             begin_ns,
-        })
+        }
     }
 
     #[test]
     fn a_rate_is_that_between_two_looks_or_of_the_last_two_frames_and_falls_in_a_pause() {
         const S: u64 = 1_000_000_000;
         let first = Beat {
-            newest: begun(10, 10 * S),
-            before: begun(9, 8 * S),
+            newest: Some(begun(10, 10 * S)),
+            before: Some(begun(9, 8 * S)),
         };
         let second = Beat {
-            newest: begun(40, 11 * S),
-            before: begun(39, 11 * S - 1),
+            newest: Some(begun(40, 11 * S)),
+            before: Some(begun(39, 11 * S - 1)),
         };
         assert_eq!(second.fps(&first, 11 * S), Some(30.0));
         assert_eq!(first.fps(&first, 11 * S), Some(0.5));
         assert_eq!(first.fps(&first, 14 * S), Some(0.25));
         let only = Beat {
-            newest: begun(1, S),
+            newest: Some(begun(1, S)),
             before: None,
         };
         assert_eq!(only.fps(&only, S), None);

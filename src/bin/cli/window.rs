@@ -1,7 +1,7 @@
 //! A window that shows frames.
 
 use anyhow::{Context, Result, bail};
-use opencv::core::{Mat, MatTraitConst, Point, Rect, Scalar, Size};
+use opencv::core::{self, Mat, MatTraitConst, Point, Rect, Scalar, Size};
 use opencv::{highgui, imgproc};
 use shm_frame::Shape;
 use x11rb::rust_connection::RustConnection;
@@ -56,7 +56,8 @@ impl Window {
             highgui::resize_window(&self.title, first.width, first.height)?;
         }
         // Scaled here, so that a caption is as large on a frame of 8K as on one of a pixel.
-        let size = within(frame, self.size()?);
+        let room = self.size()?;
+        let size = within(frame, room);
         let mut shown = Mat::default();
         let interpolation = if size.width > frame.width {
             // Pixels that are looked at closely are to be told apart.
@@ -75,7 +76,8 @@ impl Window {
         if !caption.is_empty() {
             draw_caption(&mut shown, caption)?;
         }
-        highgui::imshow(&self.title, &shown).context("cannot show the frame")
+        let framed = in_the_middle(&shown, room)?;
+        highgui::imshow(&self.title, &framed).context("cannot show the frame")
     }
 
     /// The room for a picture, in pixels.
@@ -133,6 +135,23 @@ fn within(frame: Size, room: Size) -> Size {
         scaled(frame.width, room.width),
         scaled(frame.height, room.height),
     )
+}
+
+/// The picture in the middle of the room, which is dark where the picture's proportions are others.
+fn in_the_middle(picture: &Mat, room: Size) -> Result<Mat> {
+    let (beside, above) = (room.width - picture.cols(), room.height - picture.rows());
+    let mut framed = Mat::default();
+    core::copy_make_border(
+        picture,
+        &mut framed,
+        above / 2,
+        above - above / 2,
+        beside / 2,
+        beside - beside / 2,
+        core::BORDER_CONSTANT,
+        Scalar::default(),
+    )?;
+    Ok(framed)
 }
 
 /// Writes a line at the top of a picture, smaller if it does not fit, on a dark ground.

@@ -1,6 +1,6 @@
 //! Where frames are shown, and what somebody who looks at them can do.
 
-use std::path::Path;
+use std::path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -172,7 +172,8 @@ impl<'a> Viewer<'a> {
         };
         let name = self.name.to_string();
         let stem = format!("{}-{:06}", &name[1..], picture.number);
-        let said = match save::png(Path::new("."), &stem, &picture.pixels, picture.shape) {
+        let here = path::absolute(".").unwrap_or_default();
+        let said = match save::png(&here, &stem, &picture.pixels, picture.shape) {
             Ok(path) => format!("saved {}", path.display()),
             Err(error) => format!("{error:#}"),
         };

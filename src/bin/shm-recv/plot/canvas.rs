@@ -110,6 +110,41 @@ impl DrawingBackend for &mut Canvas {
         ))
     }
 
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        path: I,
+        style: &S,
+    ) -> Drawn {
+        let path: Vec<_> = path.into_iter().collect();
+        let mut pairs = path.windows(2);
+        pairs.try_for_each(|pair| self.draw_line(pair[0], pair[1], style))
+    }
+
+    fn draw_circle<S: BackendStyle>(
+        &mut self,
+        center: BackendCoord,
+        radius: u32,
+        style: &S,
+        fill: bool,
+    ) -> Drawn {
+        let radius = i32::try_from(radius).unwrap_or(i32::MAX);
+        let thickness = if fill {
+            imgproc::FILLED
+        } else {
+            thickness(style)
+        };
+        let color = level(style.color());
+        done(imgproc::circle(
+            &mut self.picture,
+            point(center),
+            radius,
+            color,
+            thickness,
+            imgproc::LINE_8,
+            0,
+        ))
+    }
+
     fn draw_rect<S: BackendStyle>(
         &mut self,
         from: BackendCoord,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow};
 use plotters::chart::ChartBuilder;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
-use plotters::element::{PathElement, Rectangle};
+use plotters::element::{Circle, PathElement, Rectangle};
 use plotters::prelude::{BindKeyPoints, DrawingBackend, IntoLogRange, SVGBackend};
 use plotters::style::{BLACK, Color, RGBColor};
 
@@ -178,14 +178,13 @@ impl Plot {
             .y_desc("delay (ms)")
             .y_label_formatter(&|delay| label(*delay))
             .draw()?;
+        // A dot where the longest delay is, and a stroke down to the shortest.
         chart.draw_series(self.points.iter().map(|point| {
-            // A dot is a stroke that has a length, too.
-            let line = vec![
-                (point.seconds, point.min / 1.004),
-                (point.seconds, point.max * 1.004),
-            ];
-            PathElement::new(line, BLACK.stroke_width(2))
+            let line = vec![(point.seconds, point.min), (point.seconds, point.max)];
+            PathElement::new(line, BLACK)
         }))?;
+        let dots = self.points.iter().map(|point| (point.seconds, point.max));
+        chart.draw_series(dots.map(|at| Circle::new(at, 2, BLACK.filled())))?;
         Ok(())
     }
 }

@@ -24,6 +24,11 @@ use crate::view::Picture;
 const PICTURE_PERIOD: Duration = Duration::from_millis(16);
 const STATUS_PERIOD: Duration = Duration::from_millis(100);
 
+/// Rows above a picture, for the last messages.
+const MESSAGE_ROWS: usize = 3;
+/// A terminal with less rows than this has none to spare.
+const FEW_ROWS: usize = 16;
+
 /// The live bottom of a terminal.
 pub(crate) struct Screen {
     shared: Arc<Shared>,
@@ -210,9 +215,10 @@ impl Drawer {
     ) -> Vec<u8> {
         let size = self.tty.size();
         let (columns, rows) = size.cells();
-        // A row is for the status line, and a line that is full would go on in the next.
+        // Besides the status line there are some for messages, which would scroll out of sight at once.
+        let others = if rows < FEW_ROWS { 1 } else { 1 + MESSAGE_ROWS };
         let painted = match (&self.painter, picture) {
-            (Some(painter), Some(picture)) => painter.paint(picture, size.less_a_row()),
+            (Some(painter), Some(picture)) => painter.paint(picture, size.less_rows(others)),
             _ => None,
         };
         let (height, painting) = painted.unwrap_or_default();
@@ -251,6 +257,7 @@ impl Drawer {
         bytes.extend_from_slice(&painting);
         let mut put = |text: &str| bytes.extend_from_slice(text.as_bytes());
         let line = status.map_or(String::new(), |status| {
+            // A line that is full would go on in the next.
             status.fit(columns.saturating_sub(1), self.tty.colours().any())
         });
         put(&format!("\r{line}\x1b[K"));

@@ -89,10 +89,10 @@ impl Size {
         (self.columns, self.rows)
     }
 
-    /// What is left above a line.
-    pub(crate) fn less_a_row(self) -> Self {
+    /// What is left above some rows.
+    pub(crate) fn less_rows(self, rows: usize) -> Self {
         Self {
-            rows: self.rows.saturating_sub(1),
+            rows: self.rows.saturating_sub(rows),
             ..self
         }
     }
