@@ -27,8 +27,9 @@ pub(crate) enum Input {
     Key(char),
 }
 
-/// The largest a window is at first, in pixels.
+/// The largest a window is at first, in pixels, and the smallest.
 const FIRST_SIZE: (i32, i32) = (1280, 720);
+const LEAST_SIZE: (i32, i32) = (160, 120);
 /// Smaller pictures are enlarged at first, until one side is as long as this.
 const FIRST_SIDE: i32 = 320;
 
@@ -39,7 +40,8 @@ impl Window {
             Ok(connection) => connection,
             Err(why) => bail!("no window: {why}"),
         };
-        let flags = highgui::WINDOW_NORMAL | highgui::WINDOW_KEEPRATIO | highgui::WINDOW_GUI_NORMAL;
+        // The proportions are kept by what is drawn: Qt would not say how much room it leaves.
+        let flags = highgui::WINDOW_NORMAL | highgui::WINDOW_FREERATIO | highgui::WINDOW_GUI_NORMAL;
         highgui::named_window(title, flags).context("no window")?;
         Ok(Self {
             title: title.to_owned(),
@@ -111,12 +113,14 @@ impl Drop for Window {
 /// The size of a window for frames of that size.
 fn first_size(frame: Size) -> Size {
     let (width, height) = FIRST_SIZE;
-    if frame.width > width || frame.height > height {
-        return within(frame, Size::new(width, height));
-    }
-    // By whole factors, so that each pixel is as large as the next.
-    let factor = (FIRST_SIDE / frame.width.max(frame.height)).max(1);
-    Size::new(frame.width * factor, frame.height * factor)
+    let size = if frame.width > width || frame.height > height {
+        within(frame, Size::new(width, height))
+    } else {
+        // By whole factors, so that each pixel is as large as the next.
+        let factor = (FIRST_SIDE / frame.width.max(frame.height)).max(1);
+        Size::new(frame.width * factor, frame.height * factor)
+    };
+    Size::new(size.width.max(LEAST_SIZE.0), size.height.max(LEAST_SIZE.1))
 }
 
 /// The largest size of a frame's proportions that fits in the room.
