@@ -78,7 +78,9 @@ pub(crate) struct Viewer<'a> {
     place: Place,
     screen: Option<&'a Screen>,
     say: &'a dyn Fn(&str),
-    /// What is shown. A frame that comes is shown in its place, unless it is frozen.
+    /// The last frame that came.
+    latest: Option<Arc<Picture>>,
+    /// What is shown: that, or what was when the picture was frozen.
     shown: Option<Arc<Picture>>,
     frozen: bool,
     /// Numbers are written on the window's picture.
@@ -101,6 +103,7 @@ impl<'a> Viewer<'a> {
             place,
             screen,
             say,
+            latest: None,
             shown: None,
             frozen: false,
             captioned: true,
@@ -126,43 +129,57 @@ impl<'a> Viewer<'a> {
             ms(frame.delay_ns),
             tally.skipped
         );
-        if self.frozen {
-            return self.redraw();
-        }
         let picture = Arc::new(Picture {
             pixels: std::mem::take(pixels),
             shape: frame.shape,
             number: frame.number,
         });
-        if let (Place::Terminal, Some(screen)) = (&self.place, self.screen) {
-            screen.picture(Arc::clone(&picture));
+        if !self.frozen {
+            self.shown = Some(Arc::clone(&picture));
         }
-        let before = self.shown.replace(picture).and_then(Arc::into_inner);
+        let before = self.latest.replace(picture).and_then(Arc::into_inner);
         if let Some(before) = before {
             *pixels = before.pixels;
         }
-        self.draw()
+        if self.frozen {
+            self.redraw()
+        } else {
+            self.draw()
+        }
     }
 
     /// Does what somebody wants by now. `false`: to end.
     pub(crate) fn heed(&mut self) -> Result<bool> {
-        let input = match &mut self.place {
-            Place::Window(window) => window.input()?,
-            Place::Terminal => match self.screen.and_then(Screen::key) {
-                Some('q' | '\x1b') => Some(Input::End),
-                key => key.map(Input::Key),
+        let keys = match (&mut self.place, self.screen) {
+            (Place::Window(window), _) => match window.input()? {
+                Some(Input::End) => return Ok(false),
+                Some(Input::Key(key)) => vec![key],
+                None => Vec::new(),
             },
-            Place::Nowhere => None,
+            (Place::Terminal, Some(screen)) => screen.keys(),
+            _ => Vec::new(),
         };
-        match input {
-            Some(Input::End) => return Ok(false),
-            Some(Input::Key('h')) => self.captioned = !self.captioned,
-            Some(Input::Key(' ')) => self.frozen = !self.frozen,
-            Some(Input::Key('s')) => self.save(),
-            Some(Input::Key(_)) | None => {}
+        for key in keys {
+            match key {
+                'q' | '\x1b' => return Ok(false),
+                'h' => self.captioned = !self.captioned,
+                ' ' => self.freeze()?,
+                's' => self.save(),
+                _ => {}
+            }
         }
         self.redraw()?;
         Ok(true)
+    }
+
+    /// Freezes the picture, or shows what came meanwhile.
+    fn freeze(&mut self) -> Result<()> {
+        self.frozen = !self.frozen;
+        if self.frozen {
+            return Ok(());
+        }
+        self.shown.clone_from(&self.latest);
+        self.draw()
     }
 
     /// Saves what is shown where the user is.
@@ -207,9 +224,16 @@ impl<'a> Viewer<'a> {
 
     fn draw(&mut self) -> Result<()> {
         let caption = self.caption();
-        if let (Place::Window(window), Some(picture)) = (&mut self.place, &self.shown) {
-            window.show(&picture.pixels, picture.shape, &caption)?;
-            self.drawn = (caption, window.size()?);
+        let Some(picture) = &self.shown else {
+            return Ok(());
+        };
+        match (&mut self.place, self.screen) {
+            (Place::Window(window), _) => {
+                window.show(&picture.pixels, picture.shape, &caption)?;
+                self.drawn = (caption, window.size()?);
+            }
+            (Place::Terminal, Some(screen)) => screen.picture(Arc::clone(picture)),
+            _ => {}
         }
         Ok(())
     }

@@ -125,9 +125,9 @@ impl Screen {
         }
     }
 
-    /// A key that was pressed, if pictures are drawn.
-    pub(crate) fn key(&self) -> Option<char> {
-        self.keys.as_ref()?.key()
+    /// The keys that were pressed, if pictures are drawn.
+    pub(crate) fn keys(&self) -> Vec<char> {
+        self.keys.as_ref().map(|tty| tty.keys()).unwrap_or_default()
     }
 
     /// Gives the terminal back as it was. What is said from now on goes to stderr.

@@ -202,12 +202,12 @@ impl Tty {
         }
     }
 
-    /// A key that was pressed, if any. Those that send more than one byte, as the arrows do, are none.
-    pub(crate) fn key(&self) -> Option<char> {
-        match self.typed(Duration::ZERO)[..] {
-            [byte] => Some(char::from(byte)),
-            _ => None,
-        }
+    /// The keys that were pressed. Those that send more than one byte, as the arrows do, are none.
+    pub(crate) fn keys(&self) -> Vec<char> {
+        let typed = self.typed(Duration::ZERO);
+        let sequence = typed.windows(2).position(|pair| pair[0] == b'\x1b');
+        let keys = &typed[..sequence.unwrap_or(typed.len())];
+        keys.iter().copied().map(char::from).collect()
     }
 
     /// Asks the terminal something that it ends its answer to with `end`, and returns what it said until then.
