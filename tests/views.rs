@@ -192,13 +192,14 @@ fn a_status_line_is_cut_to_the_terminal_and_left_out_for_log_json_and_quiet() {
     narrow.keys(&["C-c"]);
 
     let terminal = Terminal::new(120, 20, "");
-    for (args, shows) in [
-        ("--log", "frame "),
-        ("--json", r#"{"event":"frame""#),
-        ("--quiet", "2 frames in"),
+    for (count, args, shows) in [
+        (2, "--log", "frame "),
+        (3, "--json", r#"{"event":"frame""#),
+        (4, "--quiet", "4 frames in"),
     ] {
-        terminal.recv(&name, &format!("--view none --count 2 {args}"));
-        let pane = terminal.wait_for("the summary", |pane| pane.contains("2 frames in"));
+        terminal.recv(&name, &format!("--view none --count {count} {args}"));
+        let summary = format!("{count} frames in");
+        let pane = terminal.wait_for("the summary", |pane| pane.contains(&summary));
         assert!(pane.contains(shows), "{args}: {pane}");
         assert!(!pane.lines().any(is_status), "{args}: {pane}");
     }
