@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use opencv::core::{LogLevel, set_log_level};
 
 use crate::args::Args;
 use crate::cli::output::{self, Output};
@@ -58,6 +59,8 @@ fn run(args: &Args) -> Result<()> {
 }
 
 fn receive(args: &Args) -> Result<()> {
+    // What OpenCV would say, the errors say better.
+    set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     let stop = Stop::on_signals()?;
     let sinks = Sinks::new(args)?;
     let (place, screen) = view::open(args, &stop)?;

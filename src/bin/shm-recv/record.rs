@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::statvfs::statvfs;
 use opencv::core::{Mat, Rect, Size};
 use opencv::imgproc;
-use opencv::videoio::{VideoWriter, VideoWriterTrait, VideoWriterTraitConst};
+use opencv::videoio::{CAP_FFMPEG, VideoWriter, VideoWriterTrait, VideoWriterTraitConst};
 use shm_frame::Shape;
 
 use crate::cli::image;
@@ -151,7 +151,9 @@ impl Video {
         let seconds = (self.span.1 - self.span.0).as_secs_f64();
         match rate(self.frames - 1, seconds) {
             0.0 => ONE,
-            fps => fps,
+            // MPEG-4 has 16 bits for what OpenCV makes of it: the rate by 1, 10 or 100.
+            fps if fps < 500.0 => (fps * 100.0).round().max(1.0) / 100.0,
+            fps => fps.round().min(60_000.0),
         }
     }
 
@@ -170,8 +172,8 @@ impl Video {
         };
         let [a, b, c, d] = codec;
         let sides = Size::new(self.shape.width() & !1, self.shape.height() & !1);
-        let mut writer =
-            VideoWriter::new(name, VideoWriter::fourcc(a, b, c, d)?, fps, sides, true)?;
+        let codec = VideoWriter::fourcc(a, b, c, d)?;
+        let mut writer = VideoWriter::new_with_backend(name, CAP_FFMPEG, codec, fps, sides, true)?;
         ensure!(
             writer.is_opened()?,
             "OpenCV cannot write a video of {}x{} at {fps:.1} frames/s there",
