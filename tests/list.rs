@@ -155,7 +155,7 @@ fn a_rate_is_told_of_slow_senders_and_of_fast_ones() {
 #[test]
 fn dead_and_plain_segments_are_told_from_live_ones_and_only_dead_ones_removed() {
     let shm = Shm::new();
-    let mut live = shm.sender("--name /live --size 64x48");
+    let mut living = shm.sender("--name /live --size 64x48");
     let mut stopped = shm.sender("--name /stopped --size 64x48");
     stopped.stop();
     let mut dead = shm.sender("--name /dead --size 64x48");
@@ -186,11 +186,11 @@ fn dead_and_plain_segments_are_told_from_live_ones_and_only_dead_ones_removed() 
     let clean = shm.run("--clean");
     assert_eq!(clean.stdout(), "removed /dead, 0.1 MB\n");
     assert_eq!(shm.names(), ["live", "plain", "plain-pages", "stopped"]);
-    assert!(live.running() && stopped.running());
+    assert!(living.running() && stopped.running());
     let again = shm.run("--clean --json");
     assert_eq!(again.stdout(), "");
     stopped.signal("CONT");
-    for sender in [&mut live, &mut stopped] {
+    for sender in [&mut living, &mut stopped] {
         sender.interrupt();
     }
     assert_eq!(shm.names(), ["plain", "plain-pages"]);
@@ -326,7 +326,7 @@ fn what_may_not_be_read_is_counted_and_what_may_not_be_removed_is_an_error() {
         command.arg(RECV).args(args.split_whitespace());
         command
     };
-    fs::set_permissions(shm.path("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(shm.path("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(shm.path("dead"), fs::Permissions::from_mode(0o444)).unwrap();
     let mut list = Program::start(&mut other("--list"));
     list.ends_with(0);

@@ -46,16 +46,24 @@ fn send_levels(sender: &mut Sender, shape: Shape, levels: &[u8], receiver: &mut 
     }
 }
 
-/// A video's rate, and each frame's size and mean.
-fn read_back(path: &Path) -> (f64, Vec<((i32, i32), core::Scalar)>) {
+/// A frame of a video that was read back.
+struct Decoded {
+    size: (i32, i32),
+    mean: core::Scalar,
+}
+
+/// A video's rate and its frames.
+fn read_back(path: &Path) -> (f64, Vec<Decoded>) {
     let mut video = VideoCapture::from_file(path.to_str().unwrap(), videoio::CAP_FFMPEG).unwrap();
     assert!(video.is_opened().unwrap(), "{}", path.display());
     let fps = video.get(videoio::CAP_PROP_FPS).unwrap();
     let mut frames = Vec::new();
     let mut frame = Mat::default();
     while video.read(&mut frame).unwrap() {
-        let size = (frame.cols(), frame.rows());
-        frames.push((size, core::mean_def(&frame).unwrap()));
+        frames.push(Decoded {
+            size: (frame.cols(), frame.rows()),
+            mean: core::mean_def(&frame).unwrap(),
+        });
     }
     (fps, frames)
 }
@@ -147,7 +155,7 @@ fn a_recording_has_every_frame_at_the_rate_it_came() {
 
         let (fps, frames) = read_back(&file);
         assert_eq!(frames.len(), levels.len(), "{ending}");
-        for ((size, mean), level) in frames.iter().zip(levels) {
+        for (Decoded { size, mean }, level) in frames.iter().zip(levels) {
             assert_eq!(*size, (64, 48));
             let expected = match channels {
                 1 => [level; 3],
@@ -179,7 +187,7 @@ fn a_recording_of_more_than_a_second_has_every_frame_too() {
     sender.interrupt();
     let (fps, frames) = read_back(&file);
     assert_eq!(frames.len(), 40);
-    assert_eq!(frames[0].0, (64, 48));
+    assert_eq!(frames[0].size, (64, 48));
     receiver.assert_stderr("without the odd column or row");
     assert!((15.0..35.0).contains(&fps), "{fps}");
 }
@@ -203,7 +211,7 @@ fn a_recording_goes_on_in_another_file_when_the_size_changes() {
     for (file, count, size) in [(file, 3, (64, 48)), (other, 2, (32, 24))] {
         let (_, frames) = read_back(&file);
         assert_eq!(frames.len(), count);
-        assert!(frames.iter().all(|frame| frame.0 == size));
+        assert!(frames.iter().all(|frame| frame.size == size));
     }
 }
 

@@ -203,6 +203,11 @@ fn a_status_line_is_cut_to_the_terminal_and_left_out_for_log_json_and_quiet() {
         assert!(pane.contains(shows), "{args}: {pane}");
         assert!(!pane.lines().any(is_status), "{args}: {pane}");
     }
+    terminal.recv(&name, "--view none --raw -");
+    terminal.wait_for("the error", |pane| {
+        pane.contains("--raw -: stdout is a terminal")
+    });
+    assert_eq!(terminal.exit_code(), "1");
     // One that is no screen, but types.
     let dumb = Terminal::new(120, 20, "TERM=dumb");
     dumb.recv(&name, "--count 2");
@@ -300,7 +305,7 @@ fn the_picture_fits_again_when_the_terminal_changes_its_size() {
             });
             let messages = if rows < 16 { 1 } else { 4 };
             let fits = wide == columns || high == rows - messages || high + 1 == rows - messages;
-            let status = status(pane).chars().all(|c| c.is_ascii());
+            let status = status(pane).is_ascii();
             status
                 && if pictured {
                     fits && wide > 0

@@ -8,7 +8,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Program, Scratch, TestName};
+use common::commands::RECV;
+use common::{Program, Scratch, TestName, wait_until};
 use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual, Rect, Size};
 use opencv::{imgcodecs, imgproc};
 use x11rb::connection::Connection;
@@ -406,4 +407,69 @@ fn without_a_display_a_window_is_an_error_and_auto_is_none() {
         );
         receiver("auto").ends_with(0);
     }
+}
+
+#[test]
+fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
+    let mut display = Display::start();
+    let name = TestName::new("sixels");
+    let _sender = sender(&name);
+    wait_until("there is a segment", || name.file().exists());
+    // One of DEC's, in the first corner. It ends with its program, whose view this is without a display.
+    let mut command = display.command("xterm");
+    command.args([
+        "-T",
+        "sixels",
+        "-ti",
+        "vt340",
+        "-xrm",
+        "XTerm*numColorRegisters: 256",
+    ]);
+    command.args([
+        "-b",
+        "0",
+        "-bw",
+        "0",
+        "+sb",
+        "-fn",
+        "fixed",
+        "-geometry",
+        "100x40+0+0",
+        "-e",
+    ]);
+    command.args([
+        "env",
+        "-u",
+        "DISPLAY",
+        "-u",
+        "NO_COLOR",
+        RECV,
+        "--name",
+        name.as_str(),
+    ]);
+    let mut xterm = Program::start(&mut command);
+    let window = display.window("sixels");
+    let picture = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();
+    // 6x13 pixels to a letter, 36 rows for the picture, and its proportions; the message is above it.
+    let part = Rect::new(0, 13, 600, 378);
+    xterm.wait_until("the picture is there", |_| {
+        let screenshot = display.screenshot(&window);
+        if screenshot.cols() < part.width || screenshot.rows() < part.y + part.height {
+            return false;
+        }
+        let mut smooth = Mat::default();
+        // Each pixel is one of 216 colours, and their mean is what is meant.
+        imgproc::blur_def(
+            &Mat::roi(&screenshot, part).unwrap(),
+            &mut smooth,
+            Size::new(8, 8),
+        )
+        .unwrap();
+        difference(&smooth, &picture).is_some_and(|levels| levels < 10.0)
+    });
+    display.tool("xdotool", &["windowfocus", "--sync", &window]);
+    xterm.wait_until("q is heard", |xterm| {
+        display.tool("xdotool", &["key", "q"]);
+        !xterm.running()
+    });
 }

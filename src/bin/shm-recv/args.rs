@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 use shm_frame::Name;
 
 use crate::cli::parse;
@@ -82,6 +83,28 @@ pub(crate) struct Args {
     pub clean: bool,
 }
 
+impl Args {
+    /// The arguments of this process. Those that make no sense end it, and so do --help and --version.
+    pub(crate) fn of_this_process() -> Self {
+        let args = Self::parse();
+        let other = [
+            (args.json, "--json"),
+            (args.log, "--log"),
+            (args.raw.is_some(), "--raw"),
+        ];
+        if args.view == View::Terminal
+            && let Some((_, flag)) = other.into_iter().find(|(given, _)| *given)
+        {
+            // That a value of one flag excludes another, clap does not know.
+            let why = format!("--view terminal cannot be used with {flag}: both need the terminal");
+            Self::command()
+                .error(ErrorKind::ArgumentConflict, why)
+                .exit();
+        }
+        args
+    }
+}
+
 /// What makes no sense with --list and --clean.
 const RECEIVING: [&str; 13] = [
     "name", "width", "height", "channels", "count", "timeout", "view", "save", "record", "raw",
@@ -90,11 +113,11 @@ const RECEIVING: [&str; 13] = [
 
 const EXAMPLES: &str = "\
 Examples:
-  shm-recv -n cam                          show it: in a window, or in the terminal where there is no display
-  shm-recv -n cam -v none -r cam.mp4       record it until ^C
+  shm-recv -n cam                     show it, in a window or in the terminal
+  shm-recv -n cam -v none -r cam.mp4  record it, until ^C
   shm-recv -n cam -v none --raw - | ffplay -f rawvideo -pixel_format bgr24 -video_size 640x404 -
-  shm-recv -n cam -c 1000 -q --plot delay.svg
-  shm-recv --list                          what is there";
+  shm-recv -n cam -c 1000 --plot delay.svg
+  shm-recv --list                     what there is";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum View {

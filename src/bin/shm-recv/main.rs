@@ -32,7 +32,6 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use opencv::core::{LogLevel, set_log_level};
 
 use crate::args::Args;
@@ -44,7 +43,7 @@ use crate::tally::Tally;
 use crate::view::Viewer;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_this_process();
     cli::exit("shm-recv", run(&args))
 }
 

@@ -161,10 +161,6 @@ impl Video {
     fn open(&mut self) -> Result<()> {
         self.check_room()?;
         let fps = self.fps();
-        let name = self
-            .path
-            .to_str()
-            .context("OpenCV takes no file name that is not UTF-8")?;
         let codec = if self.path.extension() == Some(OsStr::new("avi")) {
             ['M', 'J', 'P', 'G']
         } else {
@@ -173,7 +169,8 @@ impl Video {
         let [a, b, c, d] = codec;
         let sides = Size::new(self.shape.width() & !1, self.shape.height() & !1);
         let codec = VideoWriter::fourcc(a, b, c, d)?;
-        let mut writer = VideoWriter::new_with_backend(name, CAP_FFMPEG, codec, fps, sides, true)?;
+        let mut writer =
+            VideoWriter::new_with_backend(&self.path, CAP_FFMPEG, codec, fps, sides, true)?;
         ensure!(
             writer.is_opened()?,
             "OpenCV cannot write a video of {}x{} at {fps:.1} frames/s there",

@@ -345,3 +345,126 @@ fn letters(out: &mut Vec<u8>, pixels: &[Vec3b], width: usize) {
         out.extend_from_slice(b"\x1b[K\r\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shm_frame::Shape;
+
+    use super::*;
+
+    const SIZE: Size = Size {
+        columns: 40,
+        rows: 10,
+        cell: Some((8, 16)),
+    };
+
+    fn paint(way: Way, width: u32, height: u32) -> (usize, String) {
+        let shape = Shape::new(height, width, 3).unwrap();
+        // As many different pixels as there can be: what is encoded is long.
+        let mut random = 1_u32;
+        let mut next = || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            random.to_be_bytes()[0]
+        };
+        let picture = Picture {
+            pixels: std::iter::repeat_with(&mut next)
+                .take(shape.bytes())
+                .collect(),
+            shape,
+            number: 1,
+        };
+        let erase = String::new();
+        let (rows, bytes) = Painter { way, erase }.paint(&picture, SIZE).unwrap();
+        (rows, String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn a_picture_fits_whatever_its_proportions() {
+        for (width, height) in [
+            (1, 1),
+            (7, 5),
+            (3000, 2),
+            (2, 3000),
+            (640, 404),
+            (4000, 4000),
+        ] {
+            for way in [
+                Way::Kitty(1),
+                Way::Iterm,
+                Way::Sixel,
+                Way::HalfBlocks(Colours::True),
+                Way::HalfBlocks(Colours::Palette),
+                Way::Letters,
+            ] {
+                let (rows, text) = paint(way, width, height);
+                assert!(
+                    (1..=SIZE.rows).contains(&rows),
+                    "{way:?} {width}x{height}: {rows} rows"
+                );
+                // The cursor ends below it.
+                assert_eq!(text.matches('\n').count(), rows, "{way:?} {width}x{height}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_for_kitty_comes_in_pieces_that_are_one_png() {
+        let (_, text) = paint(Way::Kitty(7), 300, 150);
+        let pieces: Vec<_> = text
+            .split("\x1b\\")
+            .filter_map(|piece| piece.strip_prefix("\x1b_G")?.split_once(';'))
+            .collect();
+        assert!(pieces.len() > 2);
+        let (first, _) = pieces[0];
+        assert!(
+            first.starts_with("a=T,f=100,i=7,") && first.contains("c=40,r=10"),
+            "{first}"
+        );
+        for (i, (keys, data)) in pieces.iter().enumerate() {
+            let more = u8::from(i + 1 < pieces.len());
+            assert!(keys.ends_with(&format!("m={more}")), "{keys}");
+            assert!(data.len() <= 4096);
+        }
+        let data: String = pieces.iter().map(|(_, data)| *data).collect();
+        assert!(STANDARD.decode(data).unwrap().starts_with(b"\x89PNG"));
+    }
+
+    #[test]
+    fn an_image_for_iterm_is_a_jpeg_of_the_length_that_is_said() {
+        let (_, text) = paint(Way::Iterm, 300, 150);
+        let (keys, data) = text.split_once(':').unwrap();
+        let jpeg = STANDARD.decode(data.split('\x07').next().unwrap()).unwrap();
+        assert!(jpeg.starts_with(b"\xff\xd8"));
+        assert!(
+            keys.contains(&format!(";size={};width=40;height=10;", jpeg.len())),
+            "{keys}"
+        );
+    }
+
+    #[test]
+    fn there_is_no_picture_where_there_is_no_room() {
+        let picture = Picture {
+            pixels: vec![0; 3],
+            shape: Shape::new(1, 1, 3).unwrap(),
+            number: 1,
+        };
+        let painter = Painter {
+            way: Way::Letters,
+            erase: String::new(),
+        };
+        for (columns, rows) in [(0, 0), (3, 10), (10, 1)] {
+            assert!(
+                painter
+                    .paint(
+                        &picture,
+                        Size {
+                            columns,
+                            rows,
+                            cell: None
+                        }
+                    )
+                    .is_none()
+            );
+        }
+    }
+}
