@@ -276,6 +276,18 @@ fn without_colours_the_picture_is_of_letters() {
         assert!(!pane.contains('\x1b'), "{variables}: {pane:?}");
         terminal.keys(&["q"]);
         terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+        // The picture alone.
+        terminal.recv(&name, "--view terminal --quiet");
+        terminal.wait_for("the picture", |pane| {
+            pane.contains("===") && !pane.contains("frames in ")
+        });
+        let pane = terminal.pane();
+        assert!(
+            !pane.contains("/s ") && !pane.contains("attached"),
+            "{pane}"
+        );
+        terminal.keys(&["q"]);
+        terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
     }
 }
 

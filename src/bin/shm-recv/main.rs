@@ -82,8 +82,8 @@ fn receive(args: &Args) -> Result<()> {
     };
     let output = Output::new(args.json, args.quiet, &result, &say);
     let report = match screen {
-        Some(screen) => Report::status(screen),
-        None => Report::Lines(output),
+        Some(screen) if !args.quiet => Report::status(screen),
+        _ => Report::Lines(output),
     };
     let viewer = Viewer::new(&args.name, place, screen, &say);
     let mut reception = Reception::new(args, output, &note, report, viewer, sinks);

@@ -172,38 +172,38 @@ impl Drawer {
         } else {
             STATUS_PERIOD
         };
-        let mut ended = false;
-        while !ended {
+        loop {
             let begin = Instant::now();
             self.heed_signals();
             let mut wanted = self.shared.lock();
             // On a signal at once, should the rest of the process be busy for longer.
-            ended = wanted.closing || self.stop.requested();
+            let ended = wanted.closing || self.stop.requested();
+            wanted.closed = ended;
             let fresh = std::mem::take(&mut wanted.fresh);
             let messages = std::mem::take(&mut wanted.messages);
             let status = wanted.status.clone();
             let picture = wanted.picture.clone();
-            wanted.closed = ended;
             drop(wanted);
-            let resized = self.painter.is_some()
-                && self
-                    .size
-                    .is_some_and(|size| size != self.tty.size().cells());
-            if fresh || resized {
+            if fresh || self.is_resized() {
                 let bytes = self.drawing(&messages, status.as_ref(), picture.as_deref());
                 self.tty.write(&bytes, &self.stop);
             }
             if ended {
                 break;
             }
-            let left = period.saturating_sub(begin.elapsed());
-            thread::sleep(left.min(period));
+            thread::sleep(period.saturating_sub(begin.elapsed()));
             let wanted = self.shared.lock();
             if !wanted.fresh && !wanted.closing {
                 let _ = self.shared.changed.wait_timeout(wanted, STATUS_PERIOD);
             }
         }
         self.leave();
+    }
+
+    /// Whether a picture that was drawn may be anywhere now.
+    fn is_resized(&self) -> bool {
+        let now = self.tty.size().cells();
+        self.painter.is_some() && self.size.is_some_and(|size| size != now)
     }
 
     /// What it takes to draw all this where the last drawing was.
@@ -222,61 +222,51 @@ impl Drawer {
             _ => None,
         };
         let (height, painting) = painted.unwrap_or_default();
-        let mut bytes = Vec::with_capacity(painting.len() + 256);
-        let mut put = |text: &str| bytes.extend_from_slice(text.as_bytes());
-        if self.painter.is_some() {
+        let resized = self.is_resized();
+        let anew = resized || !messages.is_empty() || height != self.above;
+        let mut text = String::new();
+        if let Some(painter) = &self.painter {
             // Shown at once, where the terminal knows how; and no cursor.
-            put("\x1b[?2026h\x1b[?25l");
+            text += "\x1b[?2026h\x1b[?25l";
+            text += if anew { painter.erase() } else { "" };
         }
-        let resized = self
-            .size
-            .replace((columns, rows))
-            .is_some_and(|last| last != (columns, rows));
-        if resized && self.painter.is_some() {
-            // Lines may be anywhere now.
-            put("\x1b[2J\x1b[H");
-        } else {
-            put("\r");
-            if self.above > 0 {
-                put(&format!("\x1b[{}A", self.above));
-            }
-            if !messages.is_empty() || height != self.above {
-                put("\x1b[J");
-            }
+        text += "\r";
+        if resized {
+            text += "\x1b[2J\x1b[H";
+        } else if self.above > 0 {
+            text.extend(["\x1b[", &self.above.to_string(), "A"]);
         }
-        if resized || !messages.is_empty() || height != self.above {
-            put(self.painter.as_ref().map_or("", Painter::erase));
+        if anew {
+            text += "\x1b[J";
             for message in messages {
-                put(&format!("{}\r\n", printable(message)));
+                text.extend([&printable(message), "\r\n"]);
             }
-            put(&"\n".repeat(height));
+            text += &"\n".repeat(height);
             if height > 0 {
-                put(&format!("\x1b[{height}A"));
+                text.extend(["\x1b[", &height.to_string(), "A"]);
             }
         }
+        let mut bytes = text.into_bytes();
         bytes.extend_from_slice(&painting);
-        let mut put = |text: &str| bytes.extend_from_slice(text.as_bytes());
-        let line = status.map_or(String::new(), |status| {
-            // A line that is full would go on in the next.
-            status.fit(columns.saturating_sub(1), self.tty.colours().any())
-        });
-        put(&format!("\r{line}\x1b[K"));
+        // A line that is full would go on in the next.
+        let columns = columns.saturating_sub(1);
+        let line = status.map(|status| status.fit(columns, self.tty.colours().any()));
+        bytes.extend_from_slice(format!("\r{}\x1b[K", line.unwrap_or_default()).as_bytes());
         if self.painter.is_some() {
-            put("\x1b[?2026l");
+            bytes.extend_from_slice(b"\x1b[?2026l");
         }
         self.above = height;
+        self.size = Some(size.cells());
         bytes
     }
 
     /// Leaves the terminal as it was, but for what was drawn.
     fn leave(&mut self) {
-        let cursor = if self.painter.is_some() {
-            "\x1b[?25h"
-        } else {
-            ""
-        };
+        // Whatever a picture that was cut off has begun: an image, a drawing at once, a colour, a hidden cursor.
+        let picture = "\x1b\\\x1b[?2026l\x1b[0m\x1b[?25h";
+        let end = self.painter.as_ref().map_or("", |_| picture);
         self.tty
-            .write(format!("\r\x1b[K{cursor}").as_bytes(), &self.stop);
+            .write(format!("{end}\r\x1b[K").as_bytes(), &self.stop);
         self.tty.give_keys();
     }
 
