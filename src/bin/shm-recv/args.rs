@@ -11,7 +11,7 @@ use crate::cli::parse;
 
 /// Takes the newest whole frames out of a named shared-memory segment, and says how old they are.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "shm-recv", version, after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
 pub(crate) struct Args {
     /// The segment's name, as in /dev/shm; a leading slash may be left out
@@ -115,7 +115,8 @@ const EXAMPLES: &str = "\
 Examples:
   shm-recv -n cam                     show it, in a window or in the terminal
   shm-recv -n cam -v none -r cam.mp4  record it, until ^C
-  shm-recv -n cam -v none --raw - | ffplay -f rawvideo -pixel_format bgr24 -video_size 640x404 -
+  shm-recv -n cam -v none --raw - |
+    ffplay -f rawvideo -pixel_format bgr24 -video_size 640x404 -
   shm-recv -n cam -c 1000 --plot delay.svg
   shm-recv --list                     what there is";
 
