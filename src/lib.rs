@@ -43,7 +43,7 @@
 //!
 //! 1. Choose a slot that is not the latest and in nobody's lease, and make its sequence odd.
 //! 2. Write header and pixels.
-//! 3. Make the sequence even, then store `latest`, then count the wake word up, then wake those who sleep on it.
+//! 3. Make the sequence even, then store `latest`, then count the wake word up, then wake those who sleep on it, if there are any.
 //!
 //! To copy:
 //!
@@ -106,6 +106,8 @@ mod clock;
 #[cfg(not(loom))]
 mod list;
 #[cfg(not(loom))]
+mod predict;
+#[cfg(not(loom))]
 mod receiver;
 #[cfg(not(loom))]
 mod segment;
@@ -118,6 +120,6 @@ pub use header::{FrameHeader, Shape};
 pub use list::{Cleaned, Listed, ListedControl, Listing, clean, list};
 pub use name::Name;
 #[cfg(not(loom))]
-pub use receiver::{End, Frame, Lease, Path, Receiver, Wait};
+pub use receiver::{End, Frame, Lease, Path, Receiver, Wait, WaitBy};
 #[cfg(not(loom))]
 pub use sender::{Loan, Sender, SenderOptions, Sent};

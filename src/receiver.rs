@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::thread::futex;
 
-use crate::clock::{monotonic_ns, unix_ns};
+use crate::clock::{Wall, monotonic_ns, unix_ns};
 use crate::layout::{CLOSED, ControlPage, OPEN};
+use crate::predict::Predictor;
 use crate::segment::memory::Control;
 use crate::segment::{FileId, LOOK, Look, Segment, lock, named};
 use crate::slots::{self, Held, Latest};
-use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sync::{Ordering, fence};
 use crate::{Error, FrameHeader, Name, Shape};
 
 /// Copies that are tried.
@@ -18,8 +19,10 @@ const COPIES: u32 = 8;
 const COPIES_BEFORE_A_LEASE: u32 = 2;
 /// Leases that are tried: each that fails means that the sender published meanwhile.
 const LEASE_TRIES: u32 = 64;
-/// How often to look at a segment without a control page. Its times are in whole ms anyway.
+/// How often to look where nobody wakes. Times in segments without a control page are in whole ms anyway.
 const POLL: Duration = Duration::from_millis(1);
+/// Longer than anything runs.
+const NEVER: Duration = Duration::from_secs(1 << 32);
 /// How long to watch such a segment for a whole frame before each copy.
 const PLAIN_WATCH: Duration = Duration::from_micros(100);
 /// How long such a segment may have new frames and none that is whole before a still picture is looked for.
@@ -38,6 +41,19 @@ pub enum Wait {
     Timeout,
     /// There will be none from this segment. [`Receiver::reopen`] finds the next one.
     Ended(End),
+}
+
+/// How [`Receiver::wait`] waits. It matters for segments with a control page only: others are polled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitBy {
+    /// Sleeps until the sender wakes it, which takes tens of microseconds.
+    #[default]
+    Sleep,
+    /// On a steady stream sleeps until shortly before the next frame is due, and then watches for it, for 5 % of the time at
+    /// most. Sleeps while frames are irregular, or stop, or come faster than 200 a second.
+    Predict,
+    /// Watches all the time, which takes a processor.
+    Spin,
 }
 
 /// How a segment ended.
@@ -96,6 +112,9 @@ pub struct Receiver {
     sender_pid: Option<u32>,
     seen: Seen,
     torn: u64,
+    wait_by: WaitBy,
+    predictor: Predictor,
+    wall: Wall,
 }
 
 /// What this receiver has seen, whatever segment it came from.
@@ -129,6 +148,8 @@ struct Attached {
     /// The lease entry that this receiver owns.
     entry: Option<usize>,
     look_at: Instant,
+    /// The sender was asked to wake this receiver, and does so from then on.
+    woken_from: Option<Instant>,
     /// What the last look found: one more frame may be taken, if there is one.
     ending: Option<End>,
     /// Taking the latest frame failed at this wake word: not again before it changes. Without a control page the word
@@ -142,6 +163,7 @@ impl Attached {
             entry: own_entry(&segment),
             segment,
             look_at: Instant::now() + LOOK,
+            woken_from: None,
             ending: None,
             failed_at: None,
         }
@@ -176,10 +198,13 @@ impl Attached {
         None
     }
 
-    /// Header and begin time of a slot, which may be torn if it is not held.
-    fn words(&self, control: &ControlPage, slot: usize) -> (FrameHeader, u64) {
-        let begin_ns = control.slot[slot].begin_ns.load(Ordering::Relaxed);
-        (self.segment.slots.header(slot), begin_ns)
+    /// What a slot says of its frame, which may be torn if it is not held.
+    fn words(&self, control: &ControlPage, slot: usize) -> Words {
+        Words {
+            header: self.segment.slots.header(slot),
+            begin_ns: control.slot[slot].begin_ns.load(Ordering::Relaxed),
+            publish_ns: control.slot[slot].publish_ns.load(Ordering::Relaxed),
+        }
     }
 
     /// Copies the pixels that a slot's header claims, which may be torn.
@@ -191,6 +216,72 @@ impl Attached {
 
     fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
         header.shape(self.segment.slots.geometry().room())
+    }
+
+    /// Sleeps until the wake word is not `value` any more, or for that long, or less.
+    fn sleep(&mut self, value: u32, time: Duration) -> Result<(), Error> {
+        let now = Instant::now();
+        let woken_from = *self.woken_from.get_or_insert_with(|| {
+            // The sender sees it at its next look. If it can't be told, nothing is lost but time: no wait is long.
+            let told = lock::share(self.segment.file(), lock::SLEEPERS);
+            now + if told == Ok(true) { 2 * LOOK } else { NEVER }
+        });
+        let time = if now < woken_from {
+            time.min(POLL)
+        } else {
+            time
+        };
+        let Some(control) = self.control() else {
+            return Ok(());
+        };
+        let time = futex::Timespec::try_from(time).expect("no more than LOOK");
+        match futex::wait(&control.wake, futex::Flags::empty(), value, Some(&time)) {
+            // EFAULT: the page is gone, which the next look at the segment finds.
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT | Errno::FAULT) => Ok(()),
+            Err(errno) => Err(self.segment.name().failed("futex", errno)),
+        }
+    }
+
+    /// Looks at the wake word until it is not `value` any more, or for that long.
+    fn watch(&self, value: u32, time: Duration) {
+        /// The clock costs as much as so many looks.
+        const LOOKS: u32 = 64;
+        let end = Instant::now() + time;
+        while let Some(control) = self.control() {
+            for _ in 0..LOOKS {
+                if slots::wake(control) != value {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+}
+
+/// What stands beside the pixels of a frame.
+struct Words {
+    header: FrameHeader,
+    begin_ns: u64,
+    publish_ns: u64,
+}
+
+impl Words {
+    /// The frame that was received just now.
+    fn frame(&self, number: u64, shape: Shape, skipped: u64, path: Path, wall: &mut Wall) -> Frame {
+        let now = monotonic_ns();
+        Frame {
+            number,
+            shape,
+            sent_ms: self.header.timestamp_ms,
+            received_ms: wall.ms(now),
+            // May be any number if somebody else wrote it; a difference is then one, too.
+            delay_ns: now.wrapping_sub(self.begin_ns).cast_signed(),
+            skipped,
+            path,
+        }
     }
 }
 
@@ -226,6 +317,9 @@ impl Receiver {
             sender_pid: None,
             seen: Seen::default(),
             torn: 0,
+            wait_by: WaitBy::default(),
+            predictor: Predictor::default(),
+            wall: Wall::default(),
         };
         receiver.attach(Segment::open(name)?)?;
         Ok(receiver)
@@ -307,7 +401,13 @@ impl Receiver {
         self.torn
     }
 
-    /// Sleeps until there is a frame newer than the last one taken.
+    /// Says how to wait from now on.
+    pub fn set_wait_by(&mut self, wait_by: WaitBy) {
+        self.wait_by = wait_by;
+    }
+
+    /// Waits until there is a frame newer than the last one taken: asleep, unless it is told to wait
+    /// [otherwise](Self::set_wait_by).
     ///
     /// # Errors
     ///
@@ -364,8 +464,19 @@ impl Receiver {
                 return Ok(Wait::Timeout);
             }
             let left = left.min(attached.look_at.saturating_duration_since(now));
-            if let Some(control) = attached.control() {
-                sleep_on(&control.wake, wake, left, &self.name)?;
+            if attached.segment.control.is_some() {
+                let clock = monotonic_ns();
+                match (self.wait_by, self.predictor.watch(clock)) {
+                    (WaitBy::Spin, _) => attached.watch(wake, left),
+                    (WaitBy::Predict, Some(due)) if due.contains(&clock) => {
+                        attached.watch(wake, left.min(Duration::from_nanos(due.end - clock)));
+                    }
+                    (WaitBy::Predict, Some(due)) => {
+                        let begin = Duration::from_nanos(due.start - clock);
+                        attached.sleep(wake, left.min(begin))?;
+                    }
+                    (WaitBy::Predict, None) | (WaitBy::Sleep, _) => attached.sleep(wake, left)?,
+                }
             } else {
                 thread::sleep(left.min(POLL));
                 attached.failed_at = None;
@@ -391,20 +502,16 @@ impl Receiver {
         let Some((latest, hold)) = attached.hold(self.seen.frame) else {
             return Ok(None);
         };
-        let (header, begin_ns) = attached.words(hold.control, latest.slot);
+        let words = attached.words(hold.control, latest.slot);
         if !attached.segment.intact() {
             return Ok(None);
         }
         let skipped = self.seen.take(latest.frame);
-        let shape = attached.shape(header)?;
-        let frame = Frame::new(
-            latest.frame,
-            shape,
-            header,
-            Some(begin_ns),
-            skipped,
-            Path::Leased,
-        );
+        if self.wait_by == WaitBy::Predict {
+            self.predictor.published(latest.frame, words.publish_ns);
+        }
+        let shape = attached.shape(words.header)?;
+        let frame = words.frame(latest.frame, shape, skipped, Path::Leased, &mut self.wall);
         Ok(Some(Lease { hold, frame }))
     }
 
@@ -435,10 +542,10 @@ impl Receiver {
             if !slots::begin_copy(control, latest) {
                 continue;
             }
-            let (header, begin_ns) = attached.words(control, latest.slot);
-            let shape = attached.copy(latest.slot, header, pixels);
+            let words = attached.words(control, latest.slot);
+            let shape = attached.copy(latest.slot, words.header, pixels);
             if slots::end_copy(control, latest) {
-                taken = Some((latest, header, begin_ns, shape));
+                taken = Some((latest, words, shape));
                 break;
             }
             self.torn += 1;
@@ -446,23 +553,19 @@ impl Receiver {
         if taken.is_none()
             && let Some((latest, hold)) = attached.hold(self.seen.frame)
         {
-            let (header, begin_ns) = attached.words(control, latest.slot);
-            let shape = attached.copy(hold.held.slot(), header, pixels);
-            taken = Some((latest, header, begin_ns, shape));
+            let words = attached.words(control, latest.slot);
+            let shape = attached.copy(hold.held.slot(), words.header, pixels);
+            taken = Some((latest, words, shape));
         }
-        let Some((latest, header, begin_ns, shape)) = taken.filter(|_| attached.segment.intact())
-        else {
+        let Some((latest, words, shape)) = taken.filter(|_| attached.segment.intact()) else {
             return Ok(None);
         };
         let skipped = self.seen.take(latest.frame);
-        Ok(Some(Frame::new(
-            latest.frame,
-            shape?,
-            header,
-            Some(begin_ns),
-            skipped,
-            Path::Copied,
-        )))
+        if self.wait_by == WaitBy::Predict {
+            self.predictor.published(latest.frame, words.publish_ns);
+        }
+        let frame = words.frame(latest.frame, shape?, skipped, Path::Copied, &mut self.wall);
+        Ok(Some(frame))
     }
 }
 
@@ -485,14 +588,15 @@ fn copy_plain(
     seen.taken_at = Some(Instant::now());
     let number = seen.frame + 1;
     seen.take(number);
-    Ok(Some(Frame::new(
+    Ok(Some(Frame {
         number,
-        shape?,
-        header,
-        None,
-        0,
-        Path::Plain,
-    )))
+        shape: shape?,
+        sent_ms: header.timestamp_ms,
+        received_ms: unix_ns().div_euclid(1_000_000),
+        delay_ns: age_ns(header),
+        skipped: 0,
+        path: Path::Plain,
+    }))
 }
 
 /// A frame, and what its header claims.
@@ -576,33 +680,6 @@ impl Seen {
     }
 }
 
-impl Frame {
-    /// A frame that was received just now.
-    fn new(
-        number: u64,
-        shape: Shape,
-        header: FrameHeader,
-        begin_ns: Option<u64>,
-        skipped: u64,
-        path: Path,
-    ) -> Self {
-        let delay_ns = match begin_ns {
-            // May be any number if somebody else wrote it; a difference is then one, too.
-            Some(begin_ns) => monotonic_ns().wrapping_sub(begin_ns).cast_signed(),
-            None => age_ns(header),
-        };
-        Self {
-            number,
-            shape,
-            sent_ms: header.timestamp_ms,
-            received_ms: unix_ns().div_euclid(1_000_000),
-            delay_ns,
-            skipped,
-            path,
-        }
-    }
-}
-
 /// By the wall clock, from the header's time stamp until now.
 fn age_ns(header: FrameHeader) -> i64 {
     unix_ns().saturating_sub(header.timestamp_ms.saturating_mul(1_000_000))
@@ -628,16 +705,6 @@ fn stated(state: u32) -> Option<End> {
         OPEN => None,
         CLOSED => Some(End::Closed),
         _ => Some(End::Replaced),
-    }
-}
-
-/// Sleeps until the word is not `value` any more, or for that long, or less.
-fn sleep_on(word: &AtomicU32, value: u32, time: Duration, name: &Name) -> Result<(), Error> {
-    let time = futex::Timespec::try_from(time).expect("no more than LOOK");
-    match futex::wait(word, futex::Flags::empty(), value, Some(&time)) {
-        // EFAULT: the page is gone, which the next look at the segment finds.
-        Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT | Errno::FAULT) => Ok(()),
-        Err(errno) => Err(name.failed("futex", errno)),
     }
 }
 

@@ -14,7 +14,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -244,7 +244,7 @@ impl Existing {
         Ok(matches!(self.contents()?, Contents::Native(_)) && !self.alive()?)
     }
 
-    /// Removes the name, which the caller [owns](Self::own_name).
+    /// Removes the name, which the caller [owns](Self::own_name), and what was to take its place.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         fs::remove_file(self.name.path()).map_err(|error| {
             match error.raw_os_error().map(Errno::from_raw) {
@@ -252,7 +252,8 @@ impl Existing {
                 Some(Errno::EPERM | Errno::EACCES) => denied(&self.name, "use another --name"),
                 _ => self.name.failed("unlink", error),
             }
-        })
+        })?;
+        remove_successor(self.id())
     }
 
     /// Whether a sender without a control page is at work here.
@@ -503,6 +504,7 @@ impl Segment {
         if named(&self.name)? == Some(self.id) {
             fs::remove_file(self.name.path()).map_err(|error| self.name.failed("unlink", error))?;
         }
+        remove_successor(self.id)?;
         lock::give(&self.file, lock::NAME);
         Ok(())
     }
@@ -589,14 +591,8 @@ impl Segment {
 
     /// Puts this segment in the place of `last`, whose [`lock::NAME`] the caller holds.
     fn rename_over(&self, last: FileId) -> Result<(), Error> {
-        // Named for the file whose lock makes it ours to touch, and not a name that receivers look at.
-        let temporary = PathBuf::from(DIRECTORY).join(format!("{TEMPORARY}{}", last.inode));
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(self.name.failed("unlink", error));
-            }
-            _ => {}
-        }
+        remove_successor(last)?;
+        let temporary = successor(last).path();
         if !self.link(&temporary)? {
             return Err(self.name.failed("linkat", Errno::EEXIST));
         }
@@ -677,6 +673,30 @@ impl Segment {
         } else {
             Look::Sound
         })
+    }
+}
+
+/// The name that a segment has for a moment before it takes the place of `last`: named for the file whose
+/// [`lock::NAME`] makes it ours to touch, and not a name that receivers look at.
+fn successor(last: FileId) -> Name {
+    Name::new(&format!("{TEMPORARY}{}", last.inode)).expect("a short name without a slash")
+}
+
+/// Removes what somebody left who was killed while he put a segment in the place of `last`, whose [`lock::NAME`] the caller
+/// holds.
+fn remove_successor(last: FileId) -> Result<(), Error> {
+    let name = successor(last);
+    match fs::remove_file(name.path()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EPERM | Errno::EACCES) => Err(denied(
+                    &name,
+                    "it is in the way: ask its owner to remove it, or use another --name",
+                )),
+                _ => Err(name.failed("unlink", error)),
+            }
+        }
+        _ => Ok(()),
     }
 }
 

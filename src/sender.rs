@@ -3,7 +3,7 @@ use std::num::NonZeroU64;
 
 use rustix::thread::futex;
 
-use crate::clock::{monotonic_ns, unix_ns};
+use crate::clock::{Wall, monotonic_ns};
 use crate::layout::{CLOSED, ControlPage, Geometry, MOVED};
 use crate::segment::{LOOK, Look, Plan, Segment, lock, named};
 use crate::slots::{self, Writer, Writing};
@@ -62,6 +62,9 @@ pub struct Sender {
     nameless: bool,
     /// Lease entries that were taken at the last look, as a bit mask.
     leased: u32,
+    /// At the last look there were receivers that sleep.
+    sleepers: bool,
+    wall: Wall,
 }
 
 impl Sender {
@@ -87,6 +90,8 @@ impl Sender {
             look_at_ns: monotonic_ns() + LOOK_NS,
             nameless: false,
             leased: 0,
+            sleepers: false,
+            wall: Wall::default(),
         })
     }
 
@@ -115,7 +120,9 @@ impl Sender {
     /// frame is too large for the segment and the next one cannot be made, why; the segment stays usable for
     /// smaller frames.
     pub fn loan(&mut self, shape: Shape) -> Result<Loan<'_>, Error> {
-        self.tend()?;
+        // Step 2 of the protocol comes before step 1 here; it touches nothing but a local.
+        let begin_ns = monotonic_ns();
+        self.tend_at(begin_ns)?;
         if shape.bytes() > self.plan.geometry.room() {
             let larger = geometry(self.plan.geometry.slots, shape.bytes())?;
             self.move_to(Plan {
@@ -123,9 +130,7 @@ impl Sender {
                 ..self.plan
             })?;
         }
-        let sent_ms = unix_ns().div_euclid(1_000_000);
-        // Step 2 of the protocol comes before step 1 here; it touches nothing but a local.
-        let begin_ns = monotonic_ns();
+        let sent_ms = self.wall.ms(begin_ns);
         let writing = self.writer.begin(control(&self.segment));
         self.segment.slots.begin(&writing, shape.header(sent_ms));
         control(&self.segment).slot[writing.slot()]
@@ -146,7 +151,10 @@ impl Sender {
     ///
     /// As for [`loan`](Self::loan).
     pub fn tend(&mut self) -> Result<(), Error> {
-        let now = monotonic_ns();
+        self.tend_at(monotonic_ns())
+    }
+
+    fn tend_at(&mut self, now: u64) -> Result<(), Error> {
         if now >= self.look_at_ns || !self.segment.intact() {
             self.look(now)?;
         }
@@ -182,6 +190,8 @@ impl Sender {
             Look::Sound => self.nameless = false,
         }
         self.take_back_leases();
+        // What can't be asked may be so.
+        self.sleepers = lock::shared(self.segment.file(), lock::SLEEPERS).unwrap_or(true);
         Ok(())
     }
 
@@ -207,6 +217,7 @@ impl Sender {
         self.plan = plan;
         self.nameless = false;
         self.leased = 0;
+        self.sleepers = false;
         Ok(())
     }
 
@@ -252,15 +263,21 @@ impl Loan<'_> {
     /// Makes the frame visible.
     pub fn publish(self) -> Sent {
         let Sender {
-            segment, writer, ..
+            segment,
+            writer,
+            sleepers,
+            ..
         } = self.sender;
-        segment.slots.finish(&self.writing);
-        let control = control(segment);
-        control.slot[self.writing.slot()]
+        control(segment).slot[self.writing.slot()]
             .publish_ns
             .store(monotonic_ns(), Ordering::Relaxed);
+        segment.slots.finish(&self.writing);
+        let control = control(segment);
         let frame = writer.publish(control, self.writing);
-        wake_all(control);
+        // The system call takes longer than all the rest.
+        if *sleepers {
+            wake_all(control);
+        }
         Sent {
             frame,
             sent_ms: self.sent_ms,

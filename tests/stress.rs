@@ -1,143 +1,44 @@
-//! Self-checking frames through real processes, flat out. The other processes are this program again, told by its
-//! environment which role to play.
+//! Self-checking frames through real processes, flat out.
 
 mod common;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Program, TestName, wait_until};
-use shm_frame::{Error, Name, Receiver, Sender, SenderOptions, Shape, Wait};
+use common::frames::{
+    self, Checked, Random, Take, create, number, signal_file, start, wait_for_file,
+};
+use common::{PATIENCE, Program, TestName, open, open_name};
+use shm_frame::{End, Name, Wait, WaitBy};
 
-const ROLE: &str = "SHM_FRAME_TEST_ROLE";
-const NAME: &str = "SHM_FRAME_TEST_NAME";
-
-/// Starts this program in another role.
-fn start(role: &str, name: &TestName) -> Program {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "role", "--nocapture", "--test-threads=1"]);
-    Program::start(command.env(ROLE, role).env(NAME, name.as_str()))
-}
+const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
+/// The size that people send.
+const USUAL: &[[u32; 3]] = &[[404, 640, 3]];
 
 /// Not a test but where the other processes come in.
 #[test]
 fn role() {
-    let Ok(role) = std::env::var(ROLE) else {
+    let Some((role, name)) = frames::role() else {
         return;
     };
-    let name = Name::new(&std::env::var(NAME).unwrap()).unwrap();
+    let until = signal_file(&name.to_string(), "end");
     match role.as_str() {
-        "lease" => receive(&name, lease),
-        "copy" => receive(&name, copy),
+        "lease" => receive(&name, Take::Lease),
+        "copy" => receive(&name, Take::Copy),
         "hold" => hold(&name),
-        _ => panic!("no role {role}"),
+        "send usual" => send_usual(&name, &until),
+        _ => visit(&name, &role, &until),
     }
-}
-
-/// Frames of different sizes, each telling its number in every byte.
-struct Checked {
-    shapes: [Shape; 3],
-}
-
-impl Checked {
-    fn new() -> Self {
-        let shape = |height, width, channels| Shape::new(height, width, channels).unwrap();
-        Self {
-            shapes: [shape(101, 320, 3), shape(202, 320, 1), shape(50, 100, 4)],
-        }
-    }
-
-    fn capacity(&self) -> usize {
-        self.shapes.iter().map(Shape::bytes).max().unwrap()
-    }
-
-    fn shape(&self, frame: u64) -> Shape {
-        self.shapes[usize::try_from(frame % 3).unwrap()]
-    }
-
-    fn word(frame: u64, at: usize) -> u64 {
-        frame.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ at as u64
-    }
-
-    fn fill(frame: u64, pixels: &mut [u8]) {
-        for (at, bytes) in pixels.chunks_mut(8).enumerate() {
-            bytes.copy_from_slice(&Self::word(frame, at).to_le_bytes()[..bytes.len()]);
-        }
-    }
-
-    fn check(&self, frame: u64, shape: Shape, pixels: &[u8]) {
-        assert_eq!(shape, self.shape(frame), "frame {frame} has another's size");
-        for (at, bytes) in pixels.chunks(8).enumerate() {
-            let expected = &Self::word(frame, at).to_le_bytes()[..bytes.len()];
-            assert_eq!(
-                bytes,
-                expected,
-                "frame {frame} is torn at word {at} of {}",
-                pixels.len() / 8
-            );
-        }
-    }
-
-    fn send(&self, sender: &mut Sender, frame: u64) {
-        let mut loan = sender.loan(self.shape(frame)).unwrap();
-        Self::fill(frame, loan.pixels());
-        assert_eq!(loan.publish().frame, frame);
-    }
-}
-
-/// What a receiver reports.
-struct Taken {
-    number: u64,
-    skipped: u64,
-}
-
-fn lease(receiver: &mut Receiver, checked: &Checked, _: &mut Vec<u8>) -> Option<Taken> {
-    assert!(receiver.can_lease(), "no lease entry");
-    let lease = receiver.lease().unwrap()?;
-    let frame = lease.frame();
-    // Twice, so that what is written meanwhile shows.
-    for _ in 0..2 {
-        checked.check(frame.number, frame.shape, lease.pixels());
-    }
-    assert!(lease.is_intact());
-    Some(Taken {
-        number: frame.number,
-        skipped: frame.skipped,
-    })
-}
-
-fn copy(receiver: &mut Receiver, checked: &Checked, pixels: &mut Vec<u8>) -> Option<Taken> {
-    let frame = receiver.copy(pixels).unwrap()?;
-    checked.check(frame.number, frame.shape, pixels);
-    Some(Taken {
-        number: frame.number,
-        skipped: frame.skipped,
-    })
-}
-
-fn open(name: &Name) -> Receiver {
-    let mut receiver = None;
-    wait_until("there is a segment", || match Receiver::open(name) {
-        Ok(opened) => {
-            receiver = Some(opened);
-            true
-        }
-        Err(Error::NotFound { .. }) => false,
-        Err(error) => panic!("{error}"),
-    });
-    receiver.unwrap()
 }
 
 /// Receives until the sender closes the segment.
-fn receive(name: &Name, take: impl Fn(&mut Receiver, &Checked, &mut Vec<u8>) -> Option<Taken>) {
-    let checked = Checked::new();
-    let mut receiver = open(name);
+fn receive(name: &Name, take: Take) {
+    let mut receiver = open_name(name);
     println!("attached");
     let (mut frames, mut skipped, mut last, mut pixels) = (0_u64, 0, 0, Vec::new());
     loop {
-        match receiver.wait(common::PATIENCE).unwrap() {
+        match receiver.wait(PATIENCE).unwrap() {
             Wait::Frame => {
-                let Some(taken) = take(&mut receiver, &checked, &mut pixels) else {
+                let Some(taken) = take.take(&mut receiver, SHAPES, &mut pixels) else {
                     continue;
                 };
                 assert!(taken.number > last, "frame {} after {last}", taken.number);
@@ -151,9 +52,9 @@ fn receive(name: &Name, take: impl Fn(&mut Receiver, &Checked, &mut Vec<u8>) -> 
                     println!("first frame");
                 }
             }
-            Wait::Timeout => panic!("no frame in {:?}", common::PATIENCE),
+            Wait::Timeout => panic!("no frame in {PATIENCE:?}"),
             Wait::Ended(end) => {
-                assert_eq!(end, shm_frame::End::Closed);
+                assert_eq!(end, End::Closed);
                 break;
             }
         }
@@ -164,52 +65,37 @@ fn receive(name: &Name, take: impl Fn(&mut Receiver, &Checked, &mut Vec<u8>) -> 
     );
 }
 
-/// The file that tells holders to go on.
-fn go_on(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-go-on", &name[1..]))
-}
-
 /// Leases a frame, is stopped with it in hand, and looks at it again.
 fn hold(name: &Name) {
-    let checked = Checked::new();
-    let mut receiver = open(name);
-    assert_eq!(receiver.wait(common::PATIENCE).unwrap(), Wait::Frame);
+    let mut receiver = open_name(name);
+    let sender = receiver.sender_pid().unwrap();
+    assert_eq!(receiver.wait(PATIENCE).unwrap(), Wait::Frame);
     let lease = receiver.lease().unwrap().expect("a frame");
     let frame = lease.frame();
     println!("leased {}", frame.number);
     // Stopped here, and not to go on before it is told so, whoever else may continue it.
-    wait_until("it may go on", || {
-        go_on(&std::env::var(NAME).unwrap()).exists()
-    });
+    wait_for_file(&signal_file(&name.to_string(), "go-on"));
+    let checked = Checked {
+        sender,
+        shapes: SHAPES,
+    };
     checked.check(frame.number, frame.shape, lease.pixels());
     assert!(lease.is_intact());
     println!("still whole");
 }
 
-fn sender(name: &TestName, checked: &Checked, slots: usize) -> Sender {
-    let options = SenderOptions {
-        capacity: checked.capacity(),
-        slots,
-        ..SenderOptions::default()
-    };
-    Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap()
-}
-
-fn number(text: &str, key: &str) -> u64 {
-    let value = text
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    value
-        .unwrap_or_else(|| panic!("no {key} in {text:?}"))
-        .parse()
-        .unwrap()
+fn checked() -> Checked {
+    Checked {
+        sender: std::process::id(),
+        shapes: SHAPES,
+    }
 }
 
 /// Runs a sender beside receivers and checks what they report.
 fn stress(slots: usize, roles: &[&str], period: Option<Duration>) {
-    let checked = Checked::new();
+    let checked = checked();
     let name = TestName::new(&format!("stress-{slots}"));
-    let mut sender = sender(&name, &checked, slots);
+    let mut sender = create(&name.name(), slots, checked.capacity()).unwrap();
     // One after the other: lease entries go to those who come first.
     let attached = |role: &&str| {
         let mut receiver = start(role, &name);
@@ -218,9 +104,9 @@ fn stress(slots: usize, roles: &[&str], period: Option<Duration>) {
     };
     let mut receivers: Vec<_> = roles.iter().map(attached).collect();
     let mut frame = 0;
-    let mut publish = |sender: &mut Sender| {
+    let mut publish = || {
         frame += 1;
-        checked.send(sender, frame);
+        checked.send(&mut sender, frame);
         period.inspect(|&period| std::thread::sleep(period));
         frame
     };
@@ -228,7 +114,7 @@ fn stress(slots: usize, roles: &[&str], period: Option<Duration>) {
     for receiver in &mut receivers {
         receiver.wait_until("it has a frame", |receiver| {
             for _ in 0..10 {
-                publish(&mut sender);
+                publish();
             }
             receiver.stdout().contains("first frame")
         });
@@ -236,7 +122,7 @@ fn stress(slots: usize, roles: &[&str], period: Option<Duration>) {
     let end = Instant::now() + Duration::from_millis(700);
     let mut last = 0;
     while Instant::now() < end {
-        last = publish(&mut sender);
+        last = publish();
     }
     drop(sender);
     for (receiver, role) in receivers.iter_mut().zip(roles) {
@@ -248,13 +134,8 @@ fn stress(slots: usize, roles: &[&str], period: Option<Duration>) {
             last,
             "{role} got the last frame: {report}"
         );
-        println!(
-            "{slots} slots, {last} sent, {role}: {}",
-            report
-                .lines()
-                .find(|line| line.contains("frames="))
-                .unwrap()
-        );
+        let line = report.lines().find(|line| line.contains("frames="));
+        println!("{slots} slots, {last} sent, {role}: {}", line.unwrap());
     }
     assert!(!name.file().exists(), "the segment is gone");
 }
@@ -289,41 +170,180 @@ fn no_frame_is_torn_or_goes_backwards_with_one_slot_and_a_rate() {
 
 #[test]
 fn the_sender_goes_on_beside_receivers_that_are_stopped_with_a_lease_in_hand() {
-    let checked = Checked::new();
+    let checked = checked();
     let name = TestName::new("stopped");
-    let mut sender = sender(&name, &checked, 4);
+    let mut sender = create(&name.name(), 4, checked.capacity()).unwrap();
     checked.send(&mut sender, 1);
     let mut holders = [start("hold", &name), start("hold", &name)];
     let mut frame = 1;
     for holder in &mut holders {
         holder.wait_for("leased");
-        holder.signal("STOP");
-        holder.wait_until("it is stopped", |holder| {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", holder.pid())).unwrap();
-            stat.rsplit(')')
-                .next()
-                .unwrap()
-                .trim_start()
-                .starts_with('T')
-        });
+        holder.stop();
         for _ in 0..2000 {
             frame += 1;
             checked.send(&mut sender, frame);
         }
     }
     // All entries are taken, so this one copies.
-    let mut copier = open(&Name::new(name.as_str()).unwrap());
+    let mut copier = open(&name);
     assert!(!copier.can_lease());
-    let taken = copy(&mut copier, &checked, &mut Vec::new()).expect("a whole frame");
-    assert_eq!(taken.number, frame);
-    std::fs::write(go_on(name.as_str()), "").unwrap();
+    let taken = Take::Copy.take(&mut copier, SHAPES, &mut Vec::new());
+    assert_eq!(taken.expect("a whole frame").number, frame);
+    let go_on = signal_file(name.as_str(), "go-on");
+    std::fs::write(&go_on, "").unwrap();
     for holder in &mut holders {
         holder.signal("CONT");
         holder.ends_with(0);
-        assert!(
-            holder.stdout().contains("still whole"),
-            "{}",
-            holder.stdout()
-        );
+        holder.assert_stdout("still whole");
+    }
+    std::fs::remove_file(go_on).unwrap();
+}
+
+#[test]
+fn receivers_that_sleep_are_woken_for_each_frame_however_they_wait() {
+    const FRAMES: u64 = 60;
+    for wait_by in [WaitBy::Sleep, WaitBy::Predict, WaitBy::Spin] {
+        let checked = checked();
+        let name = TestName::new("woken");
+        let mut sender = create(&name.name(), 4, checked.capacity()).unwrap();
+        let mut receiver = open(&name);
+        receiver.set_wait_by(wait_by);
+        let sending = std::thread::spawn(move || {
+            for frame in 1..=FRAMES {
+                std::thread::sleep(Duration::from_millis(20));
+                checked.send(&mut sender, frame);
+            }
+        });
+        let (mut frames, mut pixels) = (0, Vec::new());
+        while receiver.wait(PATIENCE).unwrap() == Wait::Frame {
+            frames += u64::from(
+                Take::Lease
+                    .take(&mut receiver, SHAPES, &mut pixels)
+                    .is_some(),
+            );
+        }
+        sending.join().unwrap();
+        // Who is not woken looks ten times a second by himself.
+        assert!(frames > FRAMES / 2, "{wait_by:?}: {frames} of {FRAMES}");
+    }
+}
+
+/// Sends flat out, and says now and then how far it got.
+fn send_usual(name: &Name, until: &std::path::Path) {
+    let checked = Checked {
+        sender: std::process::id(),
+        shapes: USUAL,
+    };
+    let mut sender = create(name, 4, checked.capacity()).unwrap();
+    for frame in 1.. {
+        checked.send(&mut sender, frame);
+        if frame % 4096 == 0 {
+            println!("sent={frame}");
+            if until.exists() {
+                break;
+            }
+        }
+    }
+}
+
+/// Receives for so many ms, as the role says, or until everybody is to end.
+fn visit(name: &Name, role: &str, until: &std::path::Path) {
+    let (take, stay) = match role.split_once(' ') {
+        Some(("lease", stay)) => (Take::Lease, stay),
+        Some(("copy", stay)) => (Take::Copy, stay),
+        _ => panic!("no role {role}"),
+    };
+    let end = Instant::now() + Duration::from_millis(stay.parse().unwrap());
+    let end = || Instant::now() > end || until.exists();
+    frames::follow(name, take, USUAL, end);
+}
+
+/// Memory that a process holds in kB by itself, without what it shares; see `proc_pid_status(5)`.
+fn own_memory_kb(program: &Program) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let kb = line.unwrap().trim().trim_end_matches(" kB");
+    kb.parse().unwrap()
+}
+
+fn descriptors(program: &Program) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", program.pid()))
+        .unwrap()
+        .count()
+}
+
+/// Half a minute, or as many seconds as `SHM_FRAME_LONG_RUN_S` says: one sender flat out, and four receivers that come and
+/// go, some by kill -9.
+#[test]
+fn a_long_run_is_whole_and_memory_stays_flat() {
+    let seconds = std::env::var("SHM_FRAME_LONG_RUN_S");
+    let seconds = seconds.map_or(30, |seconds| seconds.parse().unwrap());
+    let name = TestName::new("long");
+    let until = signal_file(name.as_str(), "end");
+    let mut sender = start("send usual", &name);
+    sender.wait_for("sent=");
+    let (memory, files) = (own_memory_kb(&sender), descriptors(&sender));
+    let shared = std::fs::metadata(name.file()).unwrap().len();
+
+    let mut random = Random(2026);
+    let mut visitor = |i: u64| {
+        let take = ["lease", "copy"][usize::try_from(i % 2).unwrap()];
+        let stay = 100 + random.below(3000);
+        // Half of them are killed, the others leave by themselves.
+        let kill = random.below(2) == 0;
+        let role = format!("{take} {}", if kill { u64::from(u32::MAX) } else { stay });
+        let kill_at = kill.then(|| Instant::now() + Duration::from_millis(stay));
+        (start(&role, &name), kill_at)
+    };
+    let mut visitors: Vec<_> = (0..4).map(&mut visitor).collect();
+    let (mut visits, mut killed, mut crossed) = (4, 0, 0);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(sender.running(), "{}", sender.stderr());
+        for place in &mut visitors {
+            let (program, kill_at) = place;
+            if kill_at.is_some_and(|at| Instant::now() > at) {
+                assert!(program.running(), "{}", program.stderr());
+                program.kill();
+                killed += 1;
+            } else if program.running() {
+                continue;
+            } else {
+                program.ends_with(0);
+            }
+            crossed += last_number(&program.stdout(), "frames");
+            *place = visitor(visits);
+            visits += 1;
+        }
+    }
+    let grown = own_memory_kb(&sender).saturating_sub(memory);
+    assert!(grown < 1024, "the sender grew by {grown} kB");
+    assert_eq!(descriptors(&sender), files, "the sender's files");
+    assert_eq!(std::fs::metadata(name.file()).unwrap().len(), shared);
+    std::fs::write(&until, "").unwrap();
+    for (program, ..) in &mut visitors {
+        program.ends_with(0);
+        crossed += last_number(&program.stdout(), "frames");
+    }
+    sender.ends_with(0);
+    std::fs::remove_file(until).unwrap();
+    assert!(!name.file().exists());
+    assert!(crossed > 0, "frames crossed");
+    println!(
+        "{seconds} s: {} sent, {crossed} crossed and were whole, in {visits} visits, {killed} of them killed; \
+         the sender grew by {grown} kB",
+        number(&sender.stdout(), "sent")
+    );
+}
+
+/// The last number of that name that a process printed before it was killed, 0 if it got to none.
+fn last_number(text: &str, key: &str) -> u64 {
+    if text.contains(&format!("{key}=")) {
+        number(text, key)
+    } else {
+        0
     }
 }

@@ -7,12 +7,17 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use crate::layout::MAX_LEASES;
+
 /// Held by the sender from before the segment has a name until the sender ends.
 pub(crate) const LIFE: usize = 0;
 /// Held while changing what the name means.
 pub(crate) const NAME: usize = 1;
 /// The first lease entry's: holding the byte is owning the entry.
 pub(crate) const LEASES: usize = 2;
+/// Shared by the receivers that sleep, or may: while nobody has it, the sender wakes nobody.
+pub(crate) const SLEEPERS: usize = LEASES + 14;
+const _: () = assert!(SLEEPERS == LEASES + MAX_LEASES);
 
 fn byte(at: usize, kind: i32) -> libc::flock {
     libc::flock {
@@ -28,7 +33,16 @@ fn byte(at: usize, kind: i32) -> libc::flock {
 /// Takes the lock on a byte, for as long as this open file description lives. `false`: somebody else has it. Needs
 /// permission to write.
 pub(crate) fn take(file: impl AsFd, at: usize) -> Result<bool, Errno> {
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&byte(at, libc::F_WRLCK))) {
+    set(file, at, libc::F_WRLCK)
+}
+
+/// The same together with others that share it. Needs permission to read.
+pub(crate) fn share(file: impl AsFd, at: usize) -> Result<bool, Errno> {
+    set(file, at, libc::F_RDLCK)
+}
+
+fn set(file: impl AsFd, at: usize, kind: i32) -> Result<bool, Errno> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&byte(at, kind))) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
         Err(errno) => Err(errno),
@@ -41,11 +55,20 @@ pub(crate) fn give(file: impl AsFd, at: usize) {
     let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&byte(at, libc::F_UNLCK)));
 }
 
-/// Whether somebody holds the lock on a byte. Needs permission to read.
+/// Whether somebody holds the lock on a byte alone. Needs permission to read.
 pub(crate) fn held(file: impl AsFd, at: usize) -> Result<bool, Errno> {
     // Asks for a read lock: only a writer's lock conflicts with one, and taking that needs permission to write. Else
     // whoever may read could make a dead sender look alive.
-    let mut lock = byte(at, libc::F_RDLCK);
+    conflicts(file, at, libc::F_RDLCK)
+}
+
+/// Whether somebody holds or shares the lock on a byte.
+pub(crate) fn shared(file: impl AsFd, at: usize) -> Result<bool, Errno> {
+    conflicts(file, at, libc::F_WRLCK)
+}
+
+fn conflicts(file: impl AsFd, at: usize, kind: i32) -> Result<bool, Errno> {
+    let mut lock = byte(at, kind);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }

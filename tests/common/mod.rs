@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod frames;
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,10 @@ impl TestName {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    pub fn name(&self) -> Name {
+        Name::new(&self.0).unwrap()
     }
 
     pub fn file(&self) -> PathBuf {
@@ -239,10 +245,13 @@ impl Drop for Scratch {
 
 /// Opens a segment that is there or will be soon.
 pub fn open(name: &TestName) -> Receiver {
-    let name = Name::new(name.as_str()).unwrap();
+    open_name(&name.name())
+}
+
+pub fn open_name(name: &Name) -> Receiver {
     let mut receiver = None;
     wait_until("there is a segment", || {
-        receiver = match Receiver::open(&name) {
+        receiver = match Receiver::open(name) {
             Ok(receiver) => Some(receiver),
             Err(Error::NotFound { .. } | Error::NotASegment { .. }) => None,
             Err(error) => panic!("{error}"),

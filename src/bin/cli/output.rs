@@ -1,9 +1,15 @@
 //! Where words go: results to stdout, for people or as JSON, and all else to stderr.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 use anyhow::Result;
+use nix::errno::Errno;
+use nix::libc::PIPE_BUF;
+use nix::poll::{PollFd, PollFlags, poll};
 use serde::Serialize;
+
+use super::stop;
 
 /// How a command reports.
 #[derive(Clone, Copy)]
@@ -81,14 +87,39 @@ pub(crate) fn line(text: &str) -> Result<()> {
 /// Puts bytes on stdout.
 pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    // To a file or a pipe, too: somebody may be waiting for the line.
-    stdout.flush()?;
+    // A pipe that is writable has room for so much; all of it at once could block.
+    for piece in bytes.chunks(PIPE_BUF) {
+        if !wait_until_writable(&stdout) {
+            return Ok(());
+        }
+        stdout.write_all(piece)?;
+        stdout.flush()?;
+    }
     Ok(())
 }
 
 /// Says something on stderr.
 pub(crate) fn warn(text: &str) {
-    // If nobody reads stderr, nobody wants to know.
-    let _ = writeln!(io::stderr(), "{text}");
+    let mut stderr = io::stderr().lock();
+    if wait_until_writable(&stderr) {
+        // If nobody reads stderr, nobody wants to know.
+        let _ = writeln!(stderr, "{text}");
+    }
+}
+
+/// Waits until a line can be written without blocking: a pipe that is writable has room for one (`pipe(7)`, `PIPE_BUF`).
+/// `false`: a signal asks for the end, and whoever should read does not. A write that blocks would keep that from being heard.
+fn wait_until_writable(to: &impl AsFd) -> bool {
+    const SLICE: u16 = 100;
+    const GRACE: u16 = 1000;
+    loop {
+        let stop = stop::requested();
+        let mut fds = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut fds, if stop { GRACE } else { SLICE }) {
+            Ok(0) if stop => return false,
+            Ok(0) | Err(Errno::EINTR) => {}
+            // Errors are for the write to find.
+            Ok(_) | Err(_) => return true,
+        }
+    }
 }

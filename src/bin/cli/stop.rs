@@ -1,7 +1,6 @@
 //! Ending on a signal.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,35 +14,31 @@ use signal_hook::low_level::emulate_default_handler;
 const ONE: Duration = Duration::from_secs(1);
 
 /// Set by SIGINT, SIGTERM and SIGHUP.
-#[derive(Clone, Debug)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-impl Stop {
-    /// From now on those signals set this. One that comes later still ends the process at once, should it be stuck in a write
-    /// that nobody reads.
-    pub(crate) fn on_signals() -> Result<Self> {
-        let stop = Self(Arc::default());
-        let heeded = [SIGINT, SIGTERM, SIGHUP]
-            .into_iter()
-            .filter(|&signal| !ignored(signal));
-        let mut signals = Signals::new(heeded).context("cannot handle signals")?;
-        let flag = Arc::clone(&stop.0);
-        thread::spawn(move || {
-            let mut first = None;
-            for signal in signals.forever() {
-                flag.store(true, Ordering::Relaxed);
-                if first.get_or_insert_with(Instant::now).elapsed() > ONE {
-                    // Does not come back, unless it fails: then the next signal tries again.
-                    let _ = emulate_default_handler(signal);
-                }
+/// Whether such a signal came.
+pub(crate) fn requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
+
+/// From now on those signals ask for an end. One that comes later still ends the process at once, should it be stuck
+/// somewhere.
+pub(crate) fn on_signals() -> Result<()> {
+    let heeded = [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(|&signal| !ignored(signal));
+    let mut signals = Signals::new(heeded).context("cannot handle signals")?;
+    thread::spawn(move || {
+        let mut first = None;
+        for signal in signals.forever() {
+            REQUESTED.store(true, Ordering::Relaxed);
+            if first.get_or_insert_with(Instant::now).elapsed() > ONE {
+                // Does not come back, unless it fails: then the next signal tries again.
+                let _ = emulate_default_handler(signal);
             }
-        });
-        Ok(stop)
-    }
-
-    pub(crate) fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+        }
+    });
+    Ok(())
 }
 
 /// Whether a signal is ignored already, as nohup(1) does for SIGHUP; see `proc_pid_status(5)`.

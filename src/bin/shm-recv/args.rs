@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Parser, ValueEnum};
 use shm_frame::Name;
 
 use crate::cli::parse;
@@ -15,95 +14,66 @@ use crate::cli::parse;
 #[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
 pub(crate) struct Args {
     /// The segment's name, as in /dev/shm; a leading slash may be left out
-    #[arg(short, long, value_name = "NAME", default_value = "/mmaptest_shm")]
-    #[arg(help_heading = "What to receive")]
+    #[arg(short, long, value_name = "NAME", default_value = "/mmaptest_shm", help_heading = TAKEN)]
     pub name: Name,
     /// Take only frames of this width, in pixels
-    #[arg(long, value_name = "W", value_parser = clap::value_parser!(i32).range(1..))]
-    #[arg(help_heading = "What to receive")]
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(i32).range(1..), help_heading = TAKEN)]
     pub width: Option<i32>,
     /// Take only frames of this height, in pixels
-    #[arg(long, value_name = "H", value_parser = clap::value_parser!(i32).range(1..))]
-    #[arg(help_heading = "What to receive")]
+    #[arg(long, value_name = "H", value_parser = clap::value_parser!(i32).range(1..), help_heading = TAKEN)]
     pub height: Option<i32>,
     /// Take only frames of this many channels: 1 gray, 3 BGR, 4 BGRA
-    #[arg(long, value_name = "C", value_parser = parse::channels)]
-    #[arg(help_heading = "What to receive")]
+    #[arg(long, value_name = "C", value_parser = parse::channels, help_heading = TAKEN)]
     pub channels: Option<u8>,
     /// Stop after this many frames
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    #[arg(help_heading = "What to receive")]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = TAKEN)]
     pub count: Option<u64>,
     /// Fail when no new frame came for so long [default: wait for ever]
-    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
-    #[arg(help_heading = "What to receive")]
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds, help_heading = TAKEN)]
     pub timeout: Option<Duration>,
 
     /// Where to show frames
-    #[arg(short, long, value_name = "WHERE", default_value = "auto")]
-    #[arg(help_heading = "What to do with frames")]
+    #[arg(short, long, value_name = "WHERE", default_value = "auto", help_heading = DONE)]
     pub view: View,
     /// Write each frame taken into this directory as a PNG, named by its number
-    #[arg(short, long, value_name = "DIR")]
-    #[arg(help_heading = "What to do with frames")]
+    #[arg(short, long, value_name = "DIR", help_heading = DONE)]
     pub save: Option<PathBuf>,
     /// Record the frames taken as a video: .mp4, .avi or .mkv
-    #[arg(short, long, value_name = "FILE", value_parser = video)]
-    #[arg(help_heading = "What to do with frames")]
+    #[arg(short, long, value_name = "FILE", value_parser = video, help_heading = DONE)]
     pub record: Option<PathBuf>,
     /// Write the pixels of each frame taken to stdout (-), and all text to stderr
-    #[arg(long, value_name = "-", value_parser = ["-"], allow_hyphen_values = true, conflicts_with = "json")]
-    #[arg(help_heading = "What to do with frames")]
+    #[arg(
+        long, value_name = "-", value_parser = ["-"], allow_hyphen_values = true, conflicts_with = "json",
+        help_heading = DONE
+    )]
     pub raw: Option<String>,
 
     /// Print a line for each frame, on a terminal too
-    #[arg(long, conflicts_with_all = ["json", "quiet"])]
-    #[arg(help_heading = "What to print")]
+    #[arg(long, conflicts_with_all = ["json", "quiet"], help_heading = PRINTED)]
     pub log: bool,
     /// Print JSON, one object a line
-    #[arg(short, long)]
-    #[arg(help_heading = "What to print")]
+    #[arg(short, long, help_heading = PRINTED)]
     pub json: bool,
     /// Print only the summary; with --json, all but frames
-    #[arg(short, long)]
-    #[arg(help_heading = "What to print")]
+    #[arg(short, long, help_heading = PRINTED)]
     pub quiet: bool,
     /// Draw the delays at the end, over time and how they spread: .svg or .png
-    #[arg(long, value_name = "FILE", value_parser = plot)]
-    #[arg(help_heading = "What to print")]
+    #[arg(long, value_name = "FILE", value_parser = plot, help_heading = PRINTED)]
     pub plot: Option<PathBuf>,
 
     /// List the segments in /dev/shm and exit. Receivers that only copy are not counted
-    #[arg(short, long, conflicts_with = "clean", conflicts_with_all = RECEIVING)]
-    #[arg(help_heading = "Instead of receiving")]
+    #[arg(short, long, conflicts_with = "clean", conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
     pub list: bool,
     /// Remove the segments whose sender is dead, say which, and exit
-    #[arg(long, conflicts_with_all = RECEIVING)]
-    #[arg(help_heading = "Instead of receiving")]
+    #[arg(long, conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
     pub clean: bool,
 }
 
-impl Args {
-    /// The arguments of this process. Those that make no sense end it, and so do --help and --version.
-    pub(crate) fn of_this_process() -> Self {
-        let args = Self::parse();
-        let other = [
-            (args.json, "--json"),
-            (args.log, "--log"),
-            (args.raw.is_some(), "--raw"),
-        ];
-        if args.view == View::Terminal
-            && let Some((_, flag)) = other.into_iter().find(|(given, _)| *given)
-        {
-            // That a value of one flag excludes another, clap does not know.
-            let why = format!("--view terminal cannot be used with {flag}: both need the terminal");
-            Self::command()
-                .error(ErrorKind::ArgumentConflict, why)
-                .exit();
-        }
-        args
-    }
-}
+// The headings of the help.
+const TAKEN: &str = "What to receive";
+const DONE: &str = "What to do with frames";
+const PRINTED: &str = "What to print";
+const INSTEAD: &str = "Instead of receiving";
 
 /// What makes no sense with --list and --clean.
 const RECEIVING: [&str; 13] = [

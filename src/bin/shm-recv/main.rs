@@ -32,19 +32,41 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use opencv::core::{LogLevel, set_log_level};
 
 use crate::args::Args;
 use crate::cli::output::{self, Output};
-use crate::cli::stop::Stop;
+use crate::cli::stop;
 use crate::reception::{Reception, Sinks};
 use crate::report::Report;
 use crate::tally::Tally;
 use crate::view::Viewer;
 
 fn main() -> ExitCode {
-    let args = Args::of_this_process();
+    let args = arguments();
     cli::exit("shm-recv", run(&args))
+}
+
+/// Those of the command. What makes no sense ends it.
+fn arguments() -> Args {
+    let args = Args::parse();
+    let other = [
+        (args.json, "--json"),
+        (args.log, "--log"),
+        (args.raw.is_some(), "--raw"),
+    ];
+    if args.view == args::View::Terminal
+        && let Some((_, flag)) = other.into_iter().find(|(given, _)| *given)
+    {
+        // That a value of one flag excludes another, clap does not know.
+        let why = format!("--view terminal cannot be used with {flag}: both need the terminal");
+        Args::command()
+            .error(ErrorKind::ArgumentConflict, why)
+            .exit();
+    }
+    args
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -60,9 +82,9 @@ fn run(args: &Args) -> Result<()> {
 fn receive(args: &Args) -> Result<()> {
     // What OpenCV would say, the errors say better.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
-    let stop = Stop::on_signals()?;
+    stop::on_signals()?;
     let sinks = Sinks::new(args)?;
-    let (place, screen) = view::open(args, &stop)?;
+    let (place, screen) = view::open(args)?;
     let screen = screen.as_ref();
     let result = |text: &str| {
         if args.raw.is_some() {
@@ -87,7 +109,7 @@ fn receive(args: &Args) -> Result<()> {
     };
     let viewer = Viewer::new(&args.name, place, screen, &say);
     let mut reception = Reception::new(args, output, &note, report, viewer, sinks);
-    let received = reception.run(&stop);
+    let received = reception.run();
     if let Some(screen) = screen {
         screen.close();
     }

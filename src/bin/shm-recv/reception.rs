@@ -8,7 +8,7 @@ use shm_frame::{Frame, Receiver, Shape};
 
 use crate::args::Args;
 use crate::cli::output::Output;
-use crate::cli::stop::Stop;
+use crate::cli::stop;
 use crate::follow::{Follow, Step};
 use crate::plot::Plot;
 use crate::raw::Raw;
@@ -134,13 +134,13 @@ impl<'a> Reception<'a> {
     }
 
     /// Receives until somebody wants it to end, and finishes what was begun, whatever happened.
-    pub(crate) fn run(&mut self, stop: &Stop) -> Result<()> {
-        let received = self.receive(stop);
+    pub(crate) fn run(&mut self) -> Result<()> {
+        let received = self.receive();
         let name = self.args.name.to_string();
         received.and(self.sinks.finish(&name, &self.tally, self.note))
     }
 
-    fn receive(&mut self, stop: &Stop) -> Result<()> {
+    fn receive(&mut self) -> Result<()> {
         let slice = if self.viewer.is_somewhere() {
             VIEW_SLICE
         } else {
@@ -148,7 +148,7 @@ impl<'a> Reception<'a> {
         };
         let mut follow = Follow::new(self.args.name.clone(), self.output);
         let mut last_frame = Instant::now();
-        while !stop.requested()
+        while !stop::requested()
             && self
                 .args
                 .count

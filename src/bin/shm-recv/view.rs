@@ -10,7 +10,6 @@ use shm_frame::{Frame, Name, Shape};
 
 use crate::args::{self, Args};
 use crate::cli::spread::ms;
-use crate::cli::stop::Stop;
 use crate::cli::window::{self, Input, Window};
 use crate::save;
 use crate::tally::Tally;
@@ -33,7 +32,7 @@ pub(crate) enum Place {
 }
 
 /// Finds the place asked for, and the screen for the status line or pictures, if there is one.
-pub(crate) fn open(args: &Args, stop: &Stop) -> Result<(Place, Option<Screen>)> {
+pub(crate) fn open(args: &Args) -> Result<(Place, Option<Screen>)> {
     let text = if args.raw.is_some() {
         Stream::Stderr
     } else {
@@ -42,11 +41,11 @@ pub(crate) fn open(args: &Args, stop: &Stop) -> Result<(Place, Option<Screen>)> 
     // A line for each frame goes on, and a screen stays.
     let tty = || Tty::of(text).filter(|_| !args.json && !args.log);
     let status = || match tty() {
-        Some(tty) if !args.quiet => Screen::status_line(tty, stop).map(Some),
+        Some(tty) if !args.quiet => Screen::status_line(tty).map(Some),
         _ => Ok(None),
     };
     let window = || Window::open(&format!("shm-recv {}", args.name)).context("--view window");
-    let terminal = |tty| anyhow::Ok((Place::Terminal, Some(Screen::with_pictures(tty, stop)?)));
+    let terminal = |tty| anyhow::Ok((Place::Terminal, Some(Screen::with_pictures(tty)?)));
     match args.view {
         args::View::None => Ok((Place::Nowhere, status()?)),
         args::View::Window => Ok((Place::Window(window()?), status()?)),

@@ -1,202 +1,112 @@
 //! What is sent.
 
-use std::fs::File;
-use std::path::Path;
+mod camera;
+mod pictures;
+mod raw;
+mod test_picture;
+mod video;
 
-use anyhow::{Context, Result, bail};
-use opencv::boxed_ref::BoxedRefMut;
-use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual, Point, Scalar, Vec3b, Vec4b};
-use opencv::{imgcodecs, imgproc};
-use shm_frame::{Sender, Sent, Shape};
+use std::time::Duration;
 
-use crate::cli::image;
-use crate::cli::window::Window;
+use anyhow::{Context, Result};
+use shm_frame::Shape;
+
+use self::camera::Camera;
+use self::pictures::{Pictures, Still};
+use self::raw::Raw;
+use self::test_picture::TestPicture;
+use self::video::Video;
+use crate::args::{Args, Rate};
+use crate::outlet::{Outlet, Written};
+
+/// How long to wait at a time, so that signals and windows are answered, and the segment is looked after.
+pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// The rate of what has none of its own.
+const RATE: Rate = Rate {
+    fps: 30.0,
+    period: Some(Duration::from_nanos(33_333_333)),
+};
+/// The size of the test picture.
+const SIZE: (u32, u32) = (640, 404);
 
 /// Where frames come from.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// A picture from a file, sent as it is again and again.
-    Still { shape: Shape, image: Mat },
-    /// The moving test picture.
-    Test(TestPicture),
+pub(crate) trait Source {
+    /// The shape of the first frame, as far as it is known.
+    fn shape(&self) -> Shape;
+
+    /// How many frames there are, about, if they end.
+    fn frames(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether the frame may be skipped, should it be late.
+    fn can_skip(&self) -> bool {
+        false
+    }
+
+    /// Goes to the next frame, or waits for it for [`SLICE`].
+    fn next(&mut self) -> Result<Next>;
+
+    /// Sends that frame. `None` if it turned out to be none, or was interrupted.
+    fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>>;
 }
 
-impl Source {
-    pub(crate) fn new(image: Option<&Path>, size: (u32, u32), channels: u8) -> Result<Self> {
-        if let Some(path) = image {
-            let image =
-                read(path, channels).with_context(|| format!("--image {}", path.display()))?;
-            let shape = shape(&image)?;
-            return Ok(Self::Still { shape, image });
-        }
-        let (width, height) = size;
-        let shape = Shape::new(height, width, channels.into()).context("--size and --channels")?;
-        Ok(Self::Test(TestPicture { shape }))
-    }
-
-    pub(crate) fn shape(&self) -> Shape {
-        match self {
-            Self::Still { shape, .. } => *shape,
-            Self::Test(picture) => picture.shape,
-        }
-    }
-
-    /// Sends the next frame, which will have that number.
-    pub(crate) fn send(&self, sender: &mut Sender, number: u64) -> Result<Sent> {
-        match self {
-            Self::Still { shape, image } => Ok(sender.publish(*shape, image.data_bytes()?)?),
-            Self::Test(picture) => {
-                let mut loan = sender.loan(picture.shape)?;
-                picture.draw(number, loan.pixels())?;
-                Ok(loan.publish())
-            }
-        }
-    }
-
-    /// Shows what was sent with that number.
-    pub(crate) fn show(&self, window: &mut Window, number: u64) -> Result<()> {
-        match self {
-            Self::Still { shape, image } => window.show(image.data_bytes()?, *shape, ""),
-            Self::Test(picture) => {
-                let mut pixels = vec![0; picture.shape.bytes()];
-                picture.draw(number, &mut pixels)?;
-                window.show(&pixels, picture.shape, "")
-            }
-        }
-    }
+/// What comes next.
+pub(crate) enum Next {
+    /// A frame, to be sent so long after the last one, or at once.
+    Frame(Option<Duration>),
+    /// None yet.
+    Nothing,
+    /// There are no more.
+    End,
 }
 
-/// Reads a picture as 8 bits with that many channels, without gaps between its rows.
-fn read(path: &Path, channels: u8) -> Result<Mat> {
-    // OpenCV does not say why a file could not be read.
-    if File::open(path)?.metadata()?.is_dir() {
-        bail!("is a directory");
-    }
-    let name = path
-        .to_str()
-        .context("OpenCV takes no file name that is not UTF-8")?;
-    let image = match channels {
-        1 => imgcodecs::imread(name, imgcodecs::IMREAD_GRAYSCALE)?,
-        3 => imgcodecs::imread(name, imgcodecs::IMREAD_COLOR)?,
-        4 => with_alpha(name)?,
-        _ => bail!("{channels} channels: there must be 1, 3 or 4"),
-    };
-    if image.empty() {
-        bail!("is no picture that OpenCV can read");
-    }
-    Ok(if image.is_continuous() {
-        image
+/// Opens the source that was asked for, and says at which rate it is sent.
+pub(crate) fn open(args: &Args) -> Result<(Box<dyn Source>, String)> {
+    let rate = args.fps.unwrap_or(RATE);
+    if let Some(path) = &args.image {
+        let context = || format!("--image {}", path.display());
+        let still = Still::open(path, args.channels, rate.period).with_context(context)?;
+        Ok((Box::new(still), describe(rate)))
+    } else if !args.images.is_empty() {
+        let pictures = Pictures::open(&args.images, args.channels, rate.period, args.repeat)?;
+        Ok((Box::new(pictures), describe(rate)))
+    } else if let Some(path) = &args.video {
+        let context = || format!("--video {}", path.display());
+        let video = Video::open(path, args.channels, args.fps, args.repeat);
+        let video = video.with_context(context)?;
+        let rate = describe(args.fps.unwrap_or_else(|| video.rate()));
+        Ok((Box::new(video), rate))
+    } else if let Some(path) = &args.camera {
+        let context = || format!("--camera {}", path.display());
+        let camera = Camera::open(path, args.size, args.fps, args.channels);
+        let (camera, rate) = camera.with_context(context)?;
+        Ok((Box::new(camera), rate))
+    } else if let Some(shape) = args.raw {
+        let period = args.fps.and_then(|rate| rate.period);
+        let raw = Raw::open(shape, period);
+        let raw = raw.with_context(|| format!("--raw {shape}"))?;
+        let rate = period.map_or("as they come".to_owned(), |_| describe(rate));
+        Ok((Box::new(raw), rate))
     } else {
-        image.try_clone()?
-    })
-}
-
-/// Reads a picture as BGRA: its own alpha if it has 8 bits of it, else opaque.
-fn with_alpha(name: &str) -> Result<Mat> {
-    let image = imgcodecs::imread(name, imgcodecs::IMREAD_UNCHANGED)?;
-    if image.typ() == core::CV_8UC4 {
-        return Ok(image);
-    }
-    let color = imgcodecs::imread(name, imgcodecs::IMREAD_COLOR)?;
-    let mut image = Mat::default();
-    if !color.empty() {
-        imgproc::cvt_color_def(&color, &mut image, imgproc::COLOR_BGR2BGRA)?;
-    }
-    Ok(image)
-}
-
-fn shape(image: &Mat) -> Result<Shape> {
-    let size = image.size()?;
-    Ok(Shape::new(
-        size.height.try_into()?,
-        size.width.try_into()?,
-        image.channels().try_into()?,
-    )?)
-}
-
-/// A gradient that moves to the left by some pixels a frame, with the frame's number on it: every frame is different, and a
-/// torn one shows.
-#[derive(Debug)]
-pub(crate) struct TestPicture {
-    shape: Shape,
-}
-
-/// Pixels that the gradient moves each frame: odd, so that it takes all 256 positions before one comes again.
-const STEP: u64 = 3;
-/// Width of a digit at scale 1, in pixels.
-const DIGIT: f64 = 20.0;
-
-impl TestPicture {
-    /// Draws frame `number` over `pixels`.
-    fn draw(&self, number: u64, pixels: &mut [u8]) -> Result<()> {
-        let (width, height) = (self.shape.width(), self.shape.height());
-        let channels = usize::try_from(self.shape.channels())?;
-        let [shift, ..] = number.wrapping_mul(STEP).to_le_bytes();
-        let mut row = Vec::with_capacity(usize::try_from(width)? * channels);
-        for x in 0..width {
-            let [x, ..] = x.to_le_bytes();
-            let level = x.wrapping_add(shift);
-            // Up and down, so that it has no edge: 0 to 254 and back.
-            let ramp = if level < 128 {
-                level * 2
-            } else {
-                (255 - level) * 2
-            };
-            row.extend_from_slice(&[ramp / 2 + 64, 255 - ramp, ramp, 255][..channels]);
-        }
-        let mut picture = view_mut(pixels, height, width, self.shape.channels())?;
-        // Size and type fit, so this writes where `pixels` is and allocates nothing.
-        core::repeat_to(
-            &image::view(
-                &row,
-                Shape::new(
-                    1,
-                    width.unsigned_abs(),
-                    self.shape.channels().unsigned_abs(),
-                )?,
-            )?,
-            height,
-            1,
-            &mut picture,
-        )?;
-
-        let text = number.to_string();
-        let margin = width.min(height) / 20;
-        let digits = f64::from(u32::try_from(text.len())?);
-        let room = f64::from(width - 2 * margin) / (digits * DIGIT);
-        let scale = (f64::from(height) / 120.0).min(room);
-        #[expect(clippy::cast_possible_truncation, reason = "a few pixels")]
-        let thickness = (scale * 2.0).ceil().min(f64::from(i16::MAX)) as i32;
-        let at = Point::new(margin, height - height / 10);
-        for (color, thickness) in [
-            (Scalar::new(0.0, 0.0, 0.0, 255.0), thickness * 3),
-            (Scalar::all(255.0), thickness),
-        ] {
-            imgproc::put_text(
-                &mut picture,
-                &text,
-                at,
-                imgproc::FONT_HERSHEY_SIMPLEX,
-                scale,
-                color,
-                thickness,
-                imgproc::LINE_8,
-                false,
-            )?;
-        }
-        Ok(())
+        let (width, height) = args.size.unwrap_or(SIZE);
+        let shape =
+            Shape::new(height, width, args.channels.into()).context("--size and --channels")?;
+        Ok((
+            Box::new(TestPicture::new(shape, rate.period)),
+            describe(rate),
+        ))
     }
 }
 
-fn view_mut(
-    pixels: &mut [u8],
-    height: i32,
-    width: i32,
-    channels: i32,
-) -> opencv::Result<BoxedRefMut<'_, Mat>> {
-    match channels {
-        1 => Mat::new_rows_cols_with_bytes_mut::<u8>(height, width, pixels),
-        3 => Mat::new_rows_cols_with_bytes_mut::<Vec3b>(height, width, pixels),
-        _ => Mat::new_rows_cols_with_bytes_mut::<Vec4b>(height, width, pixels),
+fn describe(rate: Rate) -> String {
+    match rate.period {
+        None => "as fast as it can".to_owned(),
+        Some(_) => frames_per_second(rate.fps),
     }
+}
+
+fn frames_per_second(fps: f64) -> String {
+    format!("{} frames/s", (fps * 100.0).round() / 100.0)
 }

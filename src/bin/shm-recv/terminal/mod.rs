@@ -16,7 +16,7 @@ use signal_hook::low_level::emulate_default_handler;
 use self::picture::Painter;
 pub(crate) use self::tty::{Stream, Tty};
 use crate::cli::output;
-use crate::cli::stop::Stop;
+use crate::cli::stop;
 use crate::status::Status;
 use crate::view::Picture;
 
@@ -71,18 +71,18 @@ impl Shared {
 
 impl Screen {
     /// Only a status line.
-    pub(crate) fn status_line(tty: Tty, stop: &Stop) -> Result<Self> {
-        Self::start(Arc::new(tty), None, stop)
+    pub(crate) fn status_line(tty: Tty) -> Result<Self> {
+        Self::start(Arc::new(tty), None)
     }
 
     /// Pictures, too, and keys.
-    pub(crate) fn with_pictures(tty: Tty, stop: &Stop) -> Result<Self> {
+    pub(crate) fn with_pictures(tty: Tty) -> Result<Self> {
         tty.take_keys();
-        let painter = Painter::choose(&tty, stop);
-        Self::start(Arc::new(tty), Some(painter), stop)
+        let painter = Painter::choose(&tty);
+        Self::start(Arc::new(tty), Some(painter))
     }
 
-    fn start(tty: Arc<Tty>, painter: Option<Painter>, stop: &Stop) -> Result<Self> {
+    fn start(tty: Arc<Tty>, painter: Option<Painter>) -> Result<Self> {
         let keys = painter.is_some().then(|| Arc::clone(&tty));
         // Those that would leave the terminal as it is drawn on.
         let signals = keys.as_ref().map(|_| Signals::new([SIGTSTP, SIGQUIT]));
@@ -90,7 +90,6 @@ impl Screen {
             shared: Arc::default(),
             tty,
             painter,
-            stop: stop.clone(),
             signals: signals.transpose()?,
             above: 0,
             size: None,
@@ -157,7 +156,6 @@ struct Drawer {
     tty: Arc<Tty>,
     /// `None`: only the status line is drawn.
     painter: Option<Painter>,
-    stop: Stop,
     signals: Option<Signals>,
     /// Rows of the picture, above the status line, which the cursor is on.
     above: usize,
@@ -177,7 +175,7 @@ impl Drawer {
             self.heed_signals();
             let mut wanted = self.shared.lock();
             // On a signal at once, should the rest of the process be busy for longer.
-            let ended = wanted.closing || self.stop.requested();
+            let ended = wanted.closing || stop::requested();
             wanted.closed = ended;
             let fresh = std::mem::take(&mut wanted.fresh);
             let messages = std::mem::take(&mut wanted.messages);
@@ -186,7 +184,7 @@ impl Drawer {
             drop(wanted);
             if fresh || self.is_resized() {
                 let bytes = self.drawing(&messages, status.as_ref(), picture.as_deref());
-                self.tty.write(&bytes, &self.stop);
+                self.tty.write(&bytes);
             }
             if ended {
                 break;
@@ -265,8 +263,7 @@ impl Drawer {
         // Whatever a picture that was cut off has begun: an image, a drawing at once, a colour, a hidden cursor.
         let picture = "\x1b\\\x1b[?2026l\x1b[0m\x1b[?25h";
         let end = self.painter.as_ref().map_or("", |_| picture);
-        self.tty
-            .write(format!("{end}\r\x1b[K").as_bytes(), &self.stop);
+        self.tty.write(format!("{end}\r\x1b[K").as_bytes());
         self.tty.give_keys();
     }
 

@@ -12,7 +12,6 @@ use opencv::{imgcodecs, imgproc};
 
 use super::tty::{Colours, Size, Tty};
 use crate::cli::image;
-use crate::cli::stop::Stop;
 use crate::view::Picture;
 
 /// The least room for a picture, in cells.
@@ -46,8 +45,8 @@ enum Way {
 
 impl Painter {
     /// Asks the terminal what it can.
-    pub(crate) fn choose(tty: &Tty, stop: &Stop) -> Self {
-        let way = Way::choose(tty, stop);
+    pub(crate) fn choose(tty: &Tty) -> Self {
+        let way = Way::choose(tty);
         let erase = match way {
             Way::Kitty(id) => format!("\x1b_Ga=d,d=i,i={id},q=2\x1b\\"),
             _ => String::new(),
@@ -128,7 +127,7 @@ impl Painter {
 }
 
 impl Way {
-    fn choose(tty: &Tty, stop: &Stop) -> Self {
+    fn choose(tty: &Tty) -> Self {
         let variable = |name| env::var(name).unwrap_or_default();
         let colours = tty.colours();
         if !colours.any() {
@@ -150,11 +149,7 @@ impl Way {
             return Self::HalfBlocks(colours);
         }
         // Every terminal answers the second question.
-        let answer = tty.ask(
-            "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[c",
-            b'c',
-            stop,
-        );
+        let answer = tty.ask("\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[c", b'c');
         let answer = String::from_utf8_lossy(&answer);
         if answer.contains("_Gi=31;OK") {
             return Self::Kitty(std::process::id());

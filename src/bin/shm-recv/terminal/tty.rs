@@ -9,14 +9,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use nix::libc;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize,
     tcsetattr,
 };
 
-use crate::cli::stop::Stop;
+use crate::cli::stop;
 
 /// How long a write goes on after the end was asked for.
 const LAST_WRITE: Duration = Duration::from_millis(500);
@@ -158,19 +158,19 @@ impl Tty {
     }
 
     /// Writes all of it, or gives up if the terminal takes nothing and the end is asked for.
-    pub(crate) fn write(&self, mut bytes: &[u8], stop: &Stop) {
+    pub(crate) fn write(&self, mut bytes: &[u8]) {
         let mut last = None;
         while !bytes.is_empty() {
             match (&self.out).write(bytes) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if stop.requested()
+                    if stop::requested()
                         && last.get_or_insert_with(Instant::now).elapsed() > LAST_WRITE
                     {
                         return;
                     }
-                    ready(&self.out, PollFlags::OUT, SLICE);
+                    ready(&self.out, PollFlags::POLLOUT, SLICE);
                 }
                 // It is gone, and whoever looked at it as well.
                 Err(_) => return,
@@ -211,15 +211,15 @@ impl Tty {
     }
 
     /// Asks the terminal something that it ends its answer to with `end`, and returns what it said until then.
-    pub(crate) fn ask(&self, question: &str, end: u8, stop: &Stop) -> Vec<u8> {
+    pub(crate) fn ask(&self, question: &str, end: u8) -> Vec<u8> {
         const PATIENCE: Duration = Duration::from_secs(1);
         let mut answer = Vec::new();
         if self.before().is_none() {
             return answer;
         }
-        self.write(question.as_bytes(), stop);
+        self.write(question.as_bytes());
         let begin = Instant::now();
-        while !answer.ends_with(&[end]) && begin.elapsed() < PATIENCE && !stop.requested() {
+        while !answer.ends_with(&[end]) && begin.elapsed() < PATIENCE && !stop::requested() {
             answer.extend(self.typed(SLICE));
         }
         answer
@@ -228,7 +228,7 @@ impl Tty {
     fn typed(&self, time: Duration) -> Vec<u8> {
         let mut bytes = [0; 256];
         let stdin = io::stdin();
-        if self.before().is_none() || !ready(&stdin, PollFlags::IN, time) {
+        if self.before().is_none() || !ready(&stdin, PollFlags::POLLIN, time) {
             return Vec::new();
         }
         // Not through std's buffer, which poll(2) does not see.
@@ -242,7 +242,6 @@ impl Tty {
 }
 
 fn ready(file: impl AsFd, what: PollFlags, time: Duration) -> bool {
-    let file = file.as_fd();
-    let time = Timespec::try_from(time).expect("short");
-    poll(&mut [PollFd::new(&file, what)], Some(&time)).is_ok_and(|ready| ready > 0)
+    let ms = u16::try_from(time.as_millis()).expect("short");
+    poll(&mut [PollFd::new(file.as_fd(), what)], ms).is_ok_and(|ready| ready > 0)
 }

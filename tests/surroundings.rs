@@ -1,0 +1,411 @@
+//! What surrounds the commands: a small `/dev/shm`, other users, a wall clock that is set, signals at any moment, pipes that
+//! nobody reads.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::commands::{RECV, SEND, command, recv, send};
+use common::frames::{self, Random};
+use common::{Program, Scratch, TestName, open, take, wait_until};
+use shm_frame::{Error, Sender, SenderOptions, Shape, Wait};
+
+/// Not a test but where this program comes in again, in a mount namespace of its own.
+#[test]
+fn role() {
+    let Some((role, _)) = frames::role() else {
+        return;
+    };
+    match role.as_str() {
+        "no room" => no_room(),
+        "little room" => little_room(),
+        "room for one" => room_for_one(),
+        _ => panic!("no role {role}"),
+    }
+}
+
+fn root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+// --- a small /dev/shm
+
+/// Plays a role where `/dev/shm` has that size, and is nobody else's.
+fn with_shm_of(size: &str, role: &str) {
+    let name = TestName::new("room");
+    let inner = frames::command(role, &name);
+    let mut outer = Command::new("unshare");
+    if !root() {
+        outer.arg("--map-root-user");
+    }
+    let script = format!("mount -t tmpfs -o size={size} tmpfs /dev/shm && exec \"$@\"");
+    outer.args(["--mount", "sh", "-c", &script, "sh"]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (key, value) in inner.get_envs() {
+        outer.env(key, value.unwrap());
+    }
+    let mut program = Program::start(&mut outer);
+    program.ends_with(0);
+    program.assert_stdout("test result: ok. 1 passed");
+    program.assert_stdout("done");
+}
+
+fn files_in_shm() -> Vec<PathBuf> {
+    let files = fs::read_dir("/dev/shm").unwrap();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+#[test]
+fn a_dev_shm_that_is_too_small_is_exit_1_with_the_numbers_and_the_remedy() {
+    with_shm_of("1m", "no room");
+}
+
+fn no_room() {
+    let name = TestName::new("no-room");
+    let mut sender = send(&name, "");
+    sender.ends_with(1);
+    sender.assert_stderr(&format!(
+        "shm-send: segment {} needs 3.1 MB, /dev/shm has 1.0 MB free: free some, or start the container with --shm-size=16m",
+        name.as_str()
+    ));
+    assert!(files_in_shm().is_empty(), "{:?}", files_in_shm());
+    // The remedy for who can't have more: fewer slots, or a smaller picture.
+    let mut sender = send(&name, "--slots 1 --count 3");
+    sender.ends_with(0);
+    println!("done");
+}
+
+#[test]
+fn what_runs_in_a_nearly_full_dev_shm_goes_on_when_another_finds_no_room() {
+    with_shm_of("4m", "little room");
+}
+
+fn little_room() {
+    let name = TestName::new("first");
+    let mut first = send(&name, "--size 320x240");
+    let mut receiver = recv(&name, "--json");
+    receiver.wait_for_events("frame", 3);
+    // Nearly full, as in a container that others share.
+    let df = "df --output=avail -B4096 /dev/shm | tail -n 1";
+    let free = Command::new("sh").args(["-c", df]).output().unwrap().stdout;
+    let free: usize = String::from_utf8(free).unwrap().trim().parse().unwrap();
+    fs::write("/dev/shm/others", vec![1; (free - 10) * 4096]).unwrap();
+
+    let second = TestName::new("second");
+    let mut refused = send(&second, "");
+    refused.ends_with(1);
+    refused.assert_stderr("needs 3.1 MB, /dev/shm has 0.0 MB free");
+    assert!(!second.file().exists());
+    // Neither does taking over the first one's name, and that one is none the worse for it.
+    let mut refused = send(&name, "--replace");
+    refused.ends_with(1);
+    refused.assert_stderr("needs 3.1 MB");
+    let seen = receiver.events("frame").len();
+    receiver.wait_for_events("frame", seen + 5);
+    assert_eq!(receiver.events("attached").len(), 1);
+
+    // A sender that runs can't grow there, and goes on with what fits.
+    let small = TestName::new("small");
+    fs::remove_file("/dev/shm/others").unwrap();
+    let options = SenderOptions {
+        capacity: 300,
+        ..SenderOptions::default()
+    };
+    let mut sender = Sender::create(&small.name(), &options).unwrap();
+    let shape = |side| Shape::new(side, side, 3).unwrap();
+    let mut publish = |side| sender.publish(shape(side), &vec![0; shape(side).bytes()]);
+    publish(10).unwrap();
+    assert!(matches!(publish(1000), Err(Error::NoRoom { .. })));
+    assert_eq!(publish(10).unwrap().frame, 2);
+    assert_eq!(take(&mut open(&small)).0.number, 2);
+    receiver.interrupt();
+    first.interrupt();
+    println!("done");
+}
+
+#[test]
+fn a_dead_senders_memory_makes_room_for_the_next_one() {
+    with_shm_of("4m", "room for one");
+}
+
+fn room_for_one() {
+    let name = TestName::new("one");
+    let mut receiver = recv(&name, "--json");
+    for round in 1..=5 {
+        let mut sender = send(&name, "");
+        receiver.wait_for_events("attached", round);
+        let seen = receiver.events("frame").len();
+        receiver.wait_for_events("frame", seen + 2);
+        sender.kill();
+    }
+    receiver.interrupt();
+    assert_eq!(
+        files_in_shm().len(),
+        1,
+        "the last one's: {:?}",
+        files_in_shm()
+    );
+    println!("done");
+}
+
+// --- other users
+
+/// A program where everybody may run it.
+fn for_everybody(scratch: &Path, program: &str) -> PathBuf {
+    let copy = scratch.join(Path::new(program).file_name().unwrap());
+    fs::copy(program, &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    copy
+}
+
+/// A directory outside of this user's own.
+struct Public(PathBuf);
+
+impl Public {
+    fn new(name: &TestName) -> Self {
+        let directory = std::env::temp_dir().join(&name.as_str()[1..]);
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        Self(directory)
+    }
+}
+
+impl Drop for Public {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Starts a command as nobody: as root directly, else through sudo.
+fn as_nobody(program: &Path, name: &TestName, args: &str) -> Program {
+    let mut command = Command::new(if root() { "setpriv" } else { "sudo" });
+    if !root() {
+        command.args(["-n", "setpriv"]);
+    }
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    command.arg(program).args(["--name", name.as_str()]);
+    command.args(args.split_whitespace());
+    command.env_remove("DISPLAY").env_remove("QT_QPA_PLATFORM");
+    Program::start(&mut command)
+}
+
+#[test]
+fn another_user_receives_by_copying_or_is_told_whose_it_is() {
+    let name = TestName::new("users");
+    let public = Public::new(&name);
+    let (send_copy, recv_copy) = (
+        for_everybody(&public.0, SEND),
+        for_everybody(&public.0, RECV),
+    );
+
+    let mut sender = send(&name, "");
+    sender.wait_for("sending");
+    let mut refused = as_nobody(&recv_copy, &name, "--count 1");
+    refused.ends_with(1);
+    refused.assert_stderr(&format!("segment {} belongs to ", name.as_str()));
+    refused.assert_stderr("has mode 0600: run as that user, or start its sender with --mode 0644");
+    let mut refused = as_nobody(&send_copy, &name, "--replace");
+    refused.ends_with(1);
+    refused.assert_stderr(&format!("segment {} belongs to ", name.as_str()));
+    assert!(sender.running());
+    sender.interrupt();
+
+    let mut sender = send(&name, "--mode 0644 --fps 100");
+    let mut receiver = as_nobody(&recv_copy, &name, "--json");
+    let frames = receiver.wait_for_events("frame", 20);
+    assert!(
+        frames.iter().all(|frame| frame["path"] == "copied"),
+        "{frames:?}"
+    );
+    let mut refused = as_nobody(&send_copy, &name, "--replace --count 1");
+    refused.ends_with(1);
+    refused.assert_stderr("has mode 0644: use another --name");
+    // Stopped with whatever it may have in hand, it holds nobody up.
+    receiver.stop();
+    let mut other = recv(&name, "--count 50 --json");
+    other.ends_with(0);
+    let frames = other.events("frame");
+    assert!(
+        frames.iter().all(|frame| frame["path"] == "leased"),
+        "{frames:?}"
+    );
+    receiver.signal("CONT");
+    let seen = receiver.events("frame").len();
+    receiver.wait_for_events("frame", seen + 2);
+    sender.interrupt();
+}
+
+#[test]
+fn no_symbolic_link_is_followed() {
+    let name = TestName::new("link");
+    let scratch = Scratch::new(&name);
+    let target = scratch.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    symlink(&target, name.file()).unwrap();
+    for program in &mut [
+        send(&name, "--count 1"),
+        send(&name, "--count 1 --replace"),
+        recv(&name, "--count 1"),
+    ] {
+        program.ends_with(1);
+        program.assert_stderr("it is a symbolic link, which is never followed");
+    }
+    // Nor one to a segment.
+    let other = TestName::new("link-target");
+    let mut sender = send(&other, "");
+    sender.wait_for("sending");
+    fs::remove_file(name.file()).unwrap();
+    symlink(other.file(), name.file()).unwrap();
+    let mut receiver = recv(&name, "--count 1");
+    receiver.ends_with(1);
+    receiver.assert_stderr("it is a symbolic link");
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+    assert!(fs::symlink_metadata(name.file()).unwrap().is_symlink());
+    sender.interrupt();
+}
+
+// --- the wall clock
+
+#[test]
+fn delays_do_not_follow_a_wall_clock_that_jumps() {
+    let name = TestName::new("clock");
+    let scratch = Scratch::new(&name);
+    let shim = scratch.path().join("wallclock.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/wallclock.c");
+    let mut cc = Command::new("cc");
+    let status = cc
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&shim)
+        .arg(source)
+        .status();
+    assert!(status.unwrap().success(), "cc {source}");
+
+    let mut sender = Program::start(command(SEND, &name, "--fps 100").env("LD_PRELOAD", &shim));
+    let mut receiver = recv(&name, "--json");
+    let (mut forth, mut back) = (false, false);
+    wait_until("the clock has jumped both ways", || {
+        for frame in receiver.events("frame") {
+            let ms = |key: &str| frame[key].as_i64().unwrap();
+            // An hour, or next to nothing.
+            if ms("received_ms") - ms("sent_ms") > 1_800_000 {
+                back = true;
+            } else {
+                forth = true;
+            }
+        }
+        forth && back
+    });
+    receiver.interrupt();
+    sender.interrupt();
+    for frame in receiver.events("frame") {
+        let delay = frame["delay_ms"].as_f64().unwrap();
+        assert!((0.0..60_000.0).contains(&delay), "{frame}");
+    }
+}
+
+// --- signals and pipes
+
+#[test]
+fn a_signal_at_any_moment_ends_both_and_leaves_nothing() {
+    let mut random = Random(5);
+    for round in 0..60 {
+        let name = TestName::new("any-moment");
+        let signal = ["INT", "TERM", "HUP"][round % 3];
+        let fps = [0, 1000, 30][round / 3 % 3];
+        let mut programs = [
+            send(&name, &format!("--fps {fps} --size 1280x720")),
+            recv(&name, ["", "--json"][round % 2]),
+        ];
+        std::thread::sleep(Duration::from_millis(random.below(400)));
+        let began: Vec<_> = programs
+            .iter()
+            .map(|program| !program.stderr().is_empty())
+            .collect();
+        for program in &mut programs {
+            program.signal(signal);
+        }
+        for (program, began) in programs.iter_mut().zip(began) {
+            let status = program.end();
+            // Before it heeds signals it has nothing yet that could be left.
+            let at_once = !began && status.signal().is_some();
+            if !(status.success() || at_once) {
+                program.fail(&format!("ended with {status} after SIG{signal}"));
+            }
+        }
+        assert!(!name.file().exists(), "SIG{signal}");
+    }
+}
+
+#[test]
+fn one_signal_ends_a_command_whose_output_nobody_reads() {
+    let name = TestName::new("stuck");
+    let start = |program: &str, args: &str| {
+        let mut command = command(program, &name, args);
+        // Pipes that stay open, and are not read.
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut sender = start(SEND, "--fps 0 --json --size 64x48");
+    // It stands still when the pipe is full.
+    let mut receiver = open(&name);
+    wait_until("the sender is stuck", || {
+        match receiver.wait(Duration::from_secs(1)).unwrap() {
+            Wait::Frame => {
+                receiver.lease().unwrap();
+                false
+            }
+            wait => wait == Wait::Timeout,
+        }
+    });
+    let mut second = open(&name);
+    let options = SenderOptions {
+        capacity: 192,
+        replace: true,
+        ..SenderOptions::default()
+    };
+    let busy = TestName::new("stuck-receiver");
+    let mut source = Sender::create(&busy.name(), &options).unwrap();
+    let mut stuck_receiver = {
+        let mut command = command(RECV, &busy, "--json");
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let shape = Shape::new(8, 8, 3).unwrap();
+    // Its pipe has 64 kB, and a line more than 100 bytes.
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        source.publish(shape, &[0; 192]).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for child in [&mut sender, &mut stuck_receiver] {
+        let kill = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let mut status = None;
+        wait_until("it ended", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(status.unwrap().success(), "{status:?}");
+    }
+    assert!(!name.file().exists(), "the segment is closed and gone");
+    wait_until("its receiver is told", || {
+        matches!(
+            second.wait(Duration::from_millis(10)).unwrap(),
+            Wait::Ended(_)
+        )
+    });
+}
