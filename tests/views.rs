@@ -10,6 +10,8 @@ use common::commands::{RECV, send};
 use common::{Scratch, TestName, wait_until};
 use shm_frame::{Name, Sender, SenderOptions, Shape};
 
+const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
+
 /// A terminal with a shell in it.
 struct Terminal(String);
 
@@ -264,7 +266,8 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
 #[test]
 fn without_colours_the_picture_is_of_letters() {
     let name = TestName::new("letters");
-    let _sender = send(&name, "--size 64x48");
+    // From the dark to the sun, so that every letter is in it.
+    let _sender = send(&name, &format!("--image {PICTURE}"));
     for variables in ["NO_COLOR=1", "TERM=vt220"] {
         let terminal = Terminal::new(60, 20, variables);
         terminal.recv(&name, "--view terminal");
@@ -272,7 +275,10 @@ fn without_colours_the_picture_is_of_letters() {
             status(pane).contains(" frames/s") || status(pane).contains("/s ")
         });
         let pane = terminal.coloured();
-        assert!(pane.contains("===") && !pane.contains('▀'), "{pane}");
+        for letters in ["...", ":::", "---", "===", "+++", "@@@"] {
+            assert!(pane.contains(letters), "{letters}: {pane}");
+        }
+        assert!(!pane.contains('▀'), "{pane}");
         assert!(!pane.contains('\x1b'), "{variables}: {pane:?}");
         terminal.keys(&["q"]);
         terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
