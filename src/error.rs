@@ -100,13 +100,14 @@ pub enum Error {
     },
     /// Another sender is alive and has this name.
     #[error(
-        "segment {name} has a live sender, pid {pid}: stop it, use another --name, or take over with --replace"
+        "segment {name} has a live sender{}: stop it, use another --name, or take over with --replace",
+        by(*pid)
     )]
     Live {
         /// The segment.
         name: Name,
-        /// Its sender, as the control page says.
-        pid: u32,
+        /// Its sender, if the control page says.
+        pid: Option<u32>,
     },
     /// A sender without a control page is rewriting the segment.
     #[error(

@@ -21,6 +21,8 @@ const COPIES_BEFORE_A_LEASE: u32 = 2;
 const LEASE_TRIES: u32 = 64;
 /// How often to look where nobody wakes. Times in segments without a control page are in whole ms anyway.
 const POLL: Duration = Duration::from_millis(1);
+/// How long to leave a segment alone that ended.
+const LEAVE: Duration = Duration::from_secs(1);
 /// Longer than anything runs.
 const NEVER: Duration = Duration::from_secs(1 << 32);
 /// How long to watch such a segment for a whole frame before each copy.
@@ -107,8 +109,9 @@ pub struct Frame {
 pub struct Receiver {
     name: Name,
     attached: Result<Attached, End>,
-    /// A segment that ended and may still have the name.
-    left: Option<FileId>,
+    /// A segment that ended and may still have the name, and until when not to look at it again: whoever brought its end
+    /// about may have lied.
+    left: Option<(FileId, Instant)>,
     sender_pid: Option<u32>,
     seen: Seen,
     torn: u64,
@@ -133,6 +136,16 @@ struct Seen {
 }
 
 impl Seen {
+    /// Forgets a number that cannot be, which somebody made this receiver believe: numbers only grow while a sender lives.
+    fn doubt(&mut self, attached: &Attached) {
+        if let Some(latest) = attached
+            .control()
+            .and_then(|control| attached.newer(control, 0))
+        {
+            self.frame = self.frame.min(latest.frame);
+        }
+    }
+
     /// Marks a frame as taken, and says how many were skipped before it.
     fn take(&mut self, frame: u64) -> u64 {
         let skipped = if self.any { frame - self.frame - 1 } else { 0 };
@@ -215,7 +228,13 @@ impl Attached {
     }
 
     fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
-        header.shape(self.segment.slots.geometry().room())
+        let mut room = self.segment.slots.geometry().room();
+        if self.segment.control.is_none() {
+            // A sender reserved all it has, but another file may be sparse.
+            let reserved = self.segment.reserved()?;
+            room = room.min(reserved.saturating_sub(FrameHeader::LEN));
+        }
+        header.shape(room)
     }
 
     /// Sleeps until the wake word is not `value` any more, or for that long, or less.
@@ -335,7 +354,13 @@ impl Receiver {
     /// As for [`open`](Self::open), but for a segment that is not there.
     pub fn reopen(&mut self) -> Result<bool, Error> {
         let now = named(&self.name)?;
-        if now.is_none() || now == self.left {
+        let Some(id) = now else {
+            return Ok(false);
+        };
+        if self
+            .left
+            .is_some_and(|(left, until)| left == id && Instant::now() < until)
+        {
             return Ok(false);
         }
         match Segment::open(&self.name) {
@@ -356,7 +381,7 @@ impl Receiver {
         if let Some(control) = attached.control() {
             if !segment.alive()? {
                 // What is in it is no news, and the next segment may need its memory.
-                self.left = Some(segment.id());
+                self.left = Some((segment.id(), Instant::now() + LEAVE));
                 self.attached = Err(stated(slots::state(control)).unwrap_or(End::Dead));
                 return Ok(());
             }
@@ -428,6 +453,7 @@ impl Receiver {
                 attached.look_at = now + LOOK;
                 end = end.or(look(&attached.segment)?);
                 attached.ending = end;
+                self.seen.doubt(attached);
             }
             let wake = attached.control().map_or(0, slots::wake);
             let (news, stated) = match attached.control() {
@@ -453,7 +479,7 @@ impl Receiver {
                 // A broken one would pass for one without a control page; its sender makes another.
                 let native = attached.segment.control.is_some();
                 if matches!(end, End::Closed | End::Dead) || native && end == End::Broken {
-                    self.left = Some(attached.segment.id());
+                    self.left = Some((attached.segment.id(), now + LEAVE));
                 }
                 // Let go of the memory, which the next segment may need.
                 self.attached = Err(end);

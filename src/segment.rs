@@ -14,7 +14,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,16 @@ use nix::unistd::{Uid, User, linkat};
 use self::memory::{Access, Control, Slots};
 use crate::layout::{ControlPage, Geometry, MAGIC, OPEN, PAGE, VERSION};
 use crate::name::DIRECTORY;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::{Error, FrameHeader, Name};
 
 /// How often to begin again when others keep changing the name.
 const TRIES: u32 = 100;
-/// How long to wait for another process to be done with [`lock::NAME`]: it watches a segment for [`WATCH`] at most.
+/// How long, in ms, a new sender waits for another process to be done with [`lock::NAME`]: it watches a segment for
+/// [`WATCH`] at most.
 const NAME_LOCK_TRIES: u32 = 2000;
+/// The same for a sender at work, which has frames to publish and can try again.
+const NAME_LOCK_TRIES_AT_WORK: u32 = 20;
 /// How long a segment without a control page is watched before it is taken for abandoned.
 const WATCH: Duration = Duration::from_millis(200);
 
@@ -231,7 +234,7 @@ impl Existing {
         if !self.writable {
             return Err(denied(&self.name, "use another --name"));
         }
-        lock_name(&self.file, &self.name)?;
+        lock_name(&self.file, &self.name, NAME_LOCK_TRIES)?;
         Ok(named(&self.name)? == Some(self.id()))
     }
 
@@ -253,7 +256,8 @@ impl Existing {
                 _ => self.name.failed("unlink", error),
             }
         })?;
-        remove_successor(self.id())
+        remove_successor(self.id());
+        Ok(())
     }
 
     /// Whether a sender without a control page is at work here.
@@ -272,11 +276,16 @@ impl Existing {
     /// Whether a new sender may have this name.
     fn may_be_replaced(&self) -> Result<(), Error> {
         let name = self.name.clone();
-        match self.contents()? {
-            Contents::Native(claims) if self.alive()? => Err(Error::Live {
-                name,
-                pid: claims.pid,
-            }),
+        let contents = self.contents()?;
+        if self.alive()? {
+            // Whatever stands in it, or does not any more: its sender is about to make it anew.
+            let pid = match contents {
+                Contents::Native(claims) => Some(claims.pid),
+                Contents::Plain | Contents::Other(_) => None,
+            };
+            return Err(Error::Live { name, pid });
+        }
+        match contents {
             Contents::Plain if self.moves()? => Err(Error::PlainLive { name }),
             Contents::Native(_) | Contents::Plain => Ok(()),
             Contents::Other(what) => Err(Error::NotASegment {
@@ -347,8 +356,8 @@ fn user(uid: u32) -> String {
 }
 
 /// Waits, within bounds, for the right to change what the name means.
-fn lock_name(file: &File, name: &Name) -> Result<(), Error> {
-    for _ in 0..NAME_LOCK_TRIES {
+fn lock_name(file: &File, name: &Name, tries: u32) -> Result<(), Error> {
+    for _ in 0..tries {
         if lock::take(file, lock::NAME).map_err(name.errno("fcntl"))? {
             return Ok(());
         }
@@ -356,7 +365,7 @@ fn lock_name(file: &File, name: &Name) -> Result<(), Error> {
     }
     Err(Error::Busy {
         name: name.clone(),
-        tries: NAME_LOCK_TRIES,
+        tries,
     })
 }
 
@@ -389,6 +398,13 @@ impl Segment {
             Existing::open(name)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
         let (claims, len) = match (existing.contents()?, existing.len()) {
             (Contents::Native(claims), Some(len)) => (Some(claims), len),
+            (Contents::Plain | Contents::Other(_), _) if existing.alive()? => {
+                return Err(Error::NotASegment {
+                    name: name.clone(),
+                    what: "somebody truncated or overwrote it, and its sender is about to make it anew"
+                        .to_owned(),
+                });
+            }
             (Contents::Plain, Some(len)) => (None, len),
             (Contents::Other(what), _) => {
                 return Err(Error::NotASegment {
@@ -458,22 +474,22 @@ impl Segment {
     /// [`Error::TakenOver`] when the name is somebody else's by now.
     pub(crate) fn create_next(&self, plan: Plan) -> Result<Self, Error> {
         let next = Self::unnamed(&self.name, plan)?;
+        lock_name(&self.file, &self.name, NAME_LOCK_TRIES_AT_WORK)?;
+        let placed = self.place(&next);
+        lock::give(&self.file, lock::NAME);
+        placed.map(|()| next)
+    }
+
+    /// Gives this segment's name to the next one. The caller holds [`lock::NAME`].
+    fn place(&self, next: &Self) -> Result<(), Error> {
         for _ in 0..TRIES {
             match named(&self.name)? {
-                None if next.link(&self.name.path())? => return Ok(next),
-                None => {}
-                Some(id) if id == self.id => {
-                    lock_name(&self.file, &self.name)?;
-                    let placed = if named(&self.name)? == Some(self.id) {
-                        next.rename_over(self.id).map(|()| true)
-                    } else {
-                        Ok(false)
-                    };
-                    lock::give(&self.file, lock::NAME);
-                    if placed? {
-                        return Ok(next);
-                    }
+                None if next.link(&self.name.path())? => {
+                    remove_successor(self.id);
+                    return Ok(());
                 }
+                None => {}
+                Some(id) if id == self.id => return next.rename_over(self.id),
                 Some(_) => return Err(self.taken_over()),
             }
         }
@@ -481,6 +497,13 @@ impl Segment {
             name: self.name.clone(),
             tries: TRIES,
         })
+    }
+
+    /// Gives the memory back, of a segment that is worth nothing any more. Receivers see that it is truncated.
+    pub(crate) fn give_up(&self) -> Result<(), Error> {
+        self.file
+            .set_len(0)
+            .map_err(|error| self.name.failed("ftruncate", error))
     }
 
     /// Says who has the name now.
@@ -500,11 +523,11 @@ impl Segment {
 
     /// Removes the name if it still means this segment.
     pub(crate) fn remove(&self) -> Result<(), Error> {
-        lock_name(&self.file, &self.name)?;
+        lock_name(&self.file, &self.name, NAME_LOCK_TRIES_AT_WORK)?;
+        remove_successor(self.id);
         if named(&self.name)? == Some(self.id) {
             fs::remove_file(self.name.path()).map_err(|error| self.name.failed("unlink", error))?;
         }
-        remove_successor(self.id)?;
         lock::give(&self.file, lock::NAME);
         Ok(())
     }
@@ -591,10 +614,16 @@ impl Segment {
 
     /// Puts this segment in the place of `last`, whose [`lock::NAME`] the caller holds.
     fn rename_over(&self, last: FileId) -> Result<(), Error> {
-        remove_successor(last)?;
-        let temporary = successor(last).path();
+        remove_successor(last);
+        let mut temporary = successor(last);
         if !self.link(&temporary)? {
-            return Err(self.name.failed("linkat", Errno::EEXIST));
+            // Another user's, who wants to be in the way. This name nobody knows before.
+            temporary
+                .as_mut_os_string()
+                .push(format!("-{:x}", self.session));
+            if !self.link(&temporary)? {
+                return Err(self.name.failed("linkat", Errno::EEXIST));
+            }
         }
         fs::rename(&temporary, self.name.path()).map_err(|error| {
             // Nothing more can be done about a name that can't be removed.
@@ -637,6 +666,8 @@ impl Segment {
     /// Whether what is mapped is still the segment that was opened: not truncated, not overwritten, not even for a moment.
     /// Cheap: for every frame.
     pub(crate) fn intact(&self) -> bool {
+        // What was read before must not move below: it is asked about.
+        fence(Ordering::Acquire);
         // Truncation to 0 and back raises no signal and leaves zeros, so the constants are looked at first: if they are
         // zeros because of a hole that was touched, the flag says so after.
         let same = self.control.as_ref().is_none_or(|control| {
@@ -660,6 +691,13 @@ impl Segment {
         })
     }
 
+    /// Bytes of memory that the file has: a sparse one has less than its length, and reading it would reserve more.
+    pub(crate) fn reserved(&self) -> Result<usize, Error> {
+        let metadata = self.file.metadata();
+        let metadata = metadata.map_err(|error| self.name.failed("fstat", error))?;
+        Ok(usize::try_from(metadata.blocks() * 512).unwrap_or(usize::MAX))
+    }
+
     /// What a look at the file says. For every [`LOOK`].
     pub(crate) fn look(&self) -> Result<Look, Error> {
         let metadata = self
@@ -676,28 +714,17 @@ impl Segment {
     }
 }
 
-/// The name that a segment has for a moment before it takes the place of `last`: named for the file whose
-/// [`lock::NAME`] makes it ours to touch, and not a name that receivers look at.
-fn successor(last: FileId) -> Name {
-    Name::new(&format!("{TEMPORARY}{}", last.inode)).expect("a short name without a slash")
+/// Where a segment stands for a moment before it takes the place of `last`: named for the file whose [`lock::NAME`] makes
+/// it ours to touch, and not a name that receivers look at.
+fn successor(last: FileId) -> PathBuf {
+    PathBuf::from(DIRECTORY).join(format!("{TEMPORARY}{}", last.inode))
 }
 
 /// Removes what somebody left who was killed while he put a segment in the place of `last`, whose [`lock::NAME`] the caller
 /// holds.
-fn remove_successor(last: FileId) -> Result<(), Error> {
-    let name = successor(last);
-    match fs::remove_file(name.path()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::EPERM | Errno::EACCES) => Err(denied(
-                    &name,
-                    "it is in the way: ask its owner to remove it, or use another --name",
-                )),
-                _ => Err(name.failed("unlink", error)),
-            }
-        }
-        _ => Ok(()),
-    }
+fn remove_successor(last: FileId) {
+    // There is none, but for once in a blue moon; and another user's can't be removed.
+    let _ = fs::remove_file(successor(last));
 }
 
 /// How often to look whether a segment is what it was.

@@ -174,25 +174,38 @@ impl Sender {
     /// Looks after the segment.
     fn look(&mut self, now: u64) -> Result<(), Error> {
         self.look_at_ns = now + LOOK_NS;
-        match self.segment.look()? {
-            Look::Sound if !self.segment.constants_hold() => return self.move_to(self.plan),
-            Look::Broken => return self.move_to(self.plan),
-            Look::Nameless => match named(self.segment.name())? {
-                Some(_) => return Err(self.segment.taken_over()),
-                // A sender without a control page may be between its unlink and its create: look again.
-                None if !self.nameless => self.nameless = true,
-                None => match self.move_to(self.plan) {
-                    // The nameless one still has the memory, and its receivers: go on for them.
-                    Err(Error::NoRoom { .. }) => {}
-                    result => return result,
-                },
+        if self.segment.look()? == Look::Broken || !self.segment.constants_hold() {
+            return self.replace_broken();
+        }
+        match named(self.segment.name())? {
+            Some(id) if id == self.segment.id() => self.nameless = false,
+            Some(_) => return Err(self.segment.taken_over()),
+            // A sender without a control page may be between its unlink and its create: look again.
+            None if !self.nameless => self.nameless = true,
+            None => match self.move_to(self.plan) {
+                // This one still has the memory, and its receivers: go on for them, and don't try all the time.
+                Err(Error::NoRoom { .. }) => self.look_at_ns = now + 10 * LOOK_NS,
+                result => return result,
             },
-            Look::Sound => self.nameless = false,
         }
         self.take_back_leases();
         // What can't be asked may be so.
         self.sleepers = lock::shared(self.segment.file(), lock::SLEEPERS).unwrap_or(true);
         Ok(())
+    }
+
+    /// Makes a segment anew that somebody truncated or overwrote.
+    fn replace_broken(&mut self) -> Result<(), Error> {
+        match self.move_to(self.plan) {
+            Err(Error::NoRoom { .. }) => {
+                // Nobody can use the old one any more: its memory makes room.
+                self.segment.give_up()?;
+                self.move_to(self.plan)
+            }
+            // Somebody is changing what the name means, and is done by the next look.
+            Err(Error::Busy { .. }) => Ok(()),
+            result => result,
+        }
     }
 
     /// Empties lease entries whose owner died. To take the entry's lock is the only way to know that it stays so

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::frames::{self, Checked, Random, Take, create, signal_file, start};
-use common::{PATIENCE, Program, TestName, open, open_name, wait_until};
+use common::{PATIENCE, Program, Scratch, TestName, open, open_name, wait_until};
 use shm_frame::{Error, Name, Wait};
 
 const ROUNDS: u64 = 1000;
@@ -46,15 +46,13 @@ fn send(name: &Name) {
     checked.send_for_ever(&mut sender);
 }
 
-/// Leases one frame after the other.
+/// Leases a frame and keeps it.
 fn hold(name: &Name) {
     let mut receiver = open_name(name);
-    loop {
-        if receiver.wait(PATIENCE).unwrap() == Wait::Frame
-            && let Some(lease) = receiver.lease().unwrap()
-        {
-            assert!(lease.is_intact());
+    while receiver.wait(PATIENCE).unwrap() == Wait::Frame {
+        if let Some(_lease) = receiver.lease().unwrap() {
             println!("leased");
+            std::thread::sleep(PATIENCE);
         }
     }
 }
@@ -79,6 +77,7 @@ fn followed(receiver: &Program) -> Vec<(u32, bool)> {
 #[test]
 fn senders_die_at_any_moment_and_receivers_say_so_and_go_on_with_the_next() {
     let name = TestName::new("dying");
+    let _scratch = Scratch::new(&name);
     let mut receivers = [start("lease", &name), start("copy", &name)];
     let mut random = Random(1);
     let mut said_after = Vec::new();
@@ -117,7 +116,6 @@ fn senders_die_at_any_moment_and_receivers_say_so_and_go_on_with_the_next() {
         assert!(followed.len() as u64 >= ROUNDS * 7 / 8);
         assert!(followed.iter().all(|&(_, died)| died), "{followed:?}");
     }
-    std::fs::remove_file(until).unwrap();
     said_after.sort();
     println!(
         "{ROUNDS} senders killed; {} times a receiver said so, after {:?} at the median and {:?} at most",
@@ -159,14 +157,22 @@ fn receivers_die_with_leases_in_hand_and_the_sender_loses_no_slot() {
             });
         }
         send(random.below(50));
+        assert!(
+            lease_entries(&name)
+                .iter()
+                .all(|&slot_plus_1| slot_plus_1 != 0)
+        );
         for holder in &mut holders {
             holder.kill();
             send(random.below(20));
         }
     }
-    // The sender has taken back what they held: two others can lease, each a frame of its own, and it goes on.
+    // A new owner empties its entry first, whatever the last one left there; the sender does nothing meanwhile.
+    assert_ne!(lease_entries(&name), [0, 0]);
     let mut receivers = [open(&name), open(&name)];
     assert!(receivers.iter().all(shm_frame::Receiver::can_lease));
+    assert_eq!(lease_entries(&name), [0, 0]);
+    // They can lease, each a frame of its own, and the sender goes on.
     let mut leases = Vec::new();
     for receiver in &mut receivers {
         send(1);
@@ -179,12 +185,7 @@ fn receivers_die_with_leases_in_hand_and_the_sender_loses_no_slot() {
         assert!(lease.is_intact());
         drop(lease);
     }
-    wait_until("every entry is free", || {
-        send(1);
-        lease_entries(&name)
-            .iter()
-            .all(|&slot_plus_1| slot_plus_1 == 0)
-    });
+    assert_eq!(lease_entries(&name), [0, 0], "given back");
     println!("{last} frames beside {ROUNDS} dying receivers, {longest:?} at most for one");
 }
 
@@ -211,6 +212,13 @@ fn a_lease_of_a_dead_receiver_is_taken_back_when_it_had_the_only_entry() {
         holder.stdout().contains("leased")
     });
     holder.stop();
+    // However long it is stopped, it has it.
+    let end = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < end {
+        frame += 1;
+        checked.send(&mut sender, frame);
+        assert_ne!(lease_entries(&name)[0], 0);
+    }
     holder.kill();
     // Nobody owns the entry, and what stands in it is taken back without a new owner.
     wait_until("the entry is free", || {
@@ -227,7 +235,7 @@ fn a_live_senders_name_is_refused_even_while_it_stands_still() {
     sender.wait_for("sending");
     sender.stop();
     match create(&name.name(), 4, 0) {
-        Err(Error::Live { pid, .. }) => assert_eq!(pid, sender.pid()),
+        Err(Error::Live { pid, .. }) => assert_eq!(pid, Some(sender.pid())),
         other => panic!("{other:?}"),
     }
 }

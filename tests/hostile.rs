@@ -5,11 +5,11 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::frames::{self, Checked, Random, Take, create, number, signal_file, start};
-use common::{Program, TestName, open_name, take, wait_until};
-use shm_frame::{Error, Name, Receiver, Wait};
+use common::{Program, Scratch, TestName, open_name, take, wait_until};
+use shm_frame::{Error, FrameHeader, Name, Receiver, Wait};
 
 const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
 const PAGE: u64 = 4096;
@@ -54,6 +54,7 @@ fn inode(name: &TestName) -> Option<u64> {
 fn truncation_and_removal_end_neither_side_and_show_no_frame_that_is_not_whole() {
     const ROUNDS: u64 = 120;
     let name = TestName::new("truncated");
+    let _scratch = Scratch::new(&name);
     let mut programs = [
         start("send", &name),
         start("lease", &name),
@@ -70,7 +71,7 @@ fn truncation_and_removal_end_neither_side_and_show_no_frame_that_is_not_whole()
         let before = inode(&name);
         let file = fs::File::options().write(true).open(name.file()).unwrap();
         let len = file.metadata().unwrap().len();
-        match round % 6 {
+        match round % 7 {
             0 => file.set_len(0).unwrap(),
             1 => file.set_len(24).unwrap(),
             // In the middle of a slot, and of the pages that are mapped together.
@@ -81,7 +82,18 @@ fn truncation_and_removal_end_neither_side_and_show_no_frame_that_is_not_whole()
                 file.set_len(len).unwrap();
             }
             4 => file.set_len(len + PAGE).unwrap(),
-            _ => fs::remove_file(name.file()).unwrap(),
+            5 => fs::remove_file(name.file()).unwrap(),
+            _ => {
+                let away = name.file().with_extension("away");
+                fs::rename(name.file(), &away).unwrap();
+                fs::remove_file(away).unwrap();
+            }
+        }
+        if round % 10 == 0 {
+            // Sent by somebody it means nothing, and the guard is there the next time, too.
+            for program in &programs {
+                program.signal("BUS");
+            }
         }
         wait_until("there is another segment", || {
             inode(&name).is_some_and(|now| Some(now) != before)
@@ -97,7 +109,6 @@ fn truncation_and_removal_end_neither_side_and_show_no_frame_that_is_not_whole()
     for program in &mut programs {
         program.ends_with(0);
     }
-    fs::remove_file(until).unwrap();
     println!(
         "{ROUNDS} times in {} frames: {} leased, {} copied, all whole",
         number(&programs[0].stdout(), "sent"),
@@ -124,6 +135,7 @@ fn believe(name: &Name, until: &Path) {
     let mut receiver = open_name(name);
     // What the allocator and the runtime take at first is not what is asked about.
     take(&mut receiver);
+    println!("begins");
     let (before, mut pixels) = (peak_kb(), Vec::new());
     let (mut frames, mut refused, mut ends, mut sum) = (0, 0, 0, 0_u64);
     let mut leases = false;
@@ -225,9 +237,13 @@ fn lie(file: &fs::File, page: u64, random: &mut Random) {
 #[test]
 fn lies_in_headers_and_control_page_crash_nobody_and_take_no_memory() {
     let name = TestName::new("lies");
+    let _scratch = Scratch::new(&name);
     let mut sender = start("send", &name);
     sender.wait_for("sending");
     let mut receivers: Vec<Program> = (0..3).map(|_| start("believe", &name)).collect();
+    for receiver in &mut receivers {
+        receiver.wait_for("begins");
+    }
     let mut random = Random(4);
     let lies = scribble(&name, &mut random, Duration::from_secs(6));
     for program in receivers.iter_mut().chain([&mut sender]) {
@@ -257,7 +273,93 @@ fn lies_in_headers_and_control_page_crash_nobody_and_take_no_memory() {
         let file_kb = SEGMENT_BYTES / 1024;
         assert!(number(&report, "grown_kb") < 4 * file_kb, "{report}");
     }
-    fs::remove_file(until).unwrap();
+}
+
+#[test]
+fn a_receiver_that_was_lied_to_hears_again() {
+    let checked = Checked {
+        sender: std::process::id(),
+        shapes: SHAPES,
+    };
+    let name = TestName::new("deaf");
+    let mut sender = create(&name.name(), 4, checked.capacity()).unwrap();
+    let mut frame = 0;
+    let mut send = || {
+        frame += 1;
+        checked.send(&mut sender, frame);
+        frame
+    };
+    send();
+    let mut receiver = open_name(&name.name());
+    take(&mut receiver);
+    let file = fs::File::options().write(true).open(name.file()).unwrap();
+    let len = file.metadata().unwrap().len();
+    let put = |at: u64, value: u64| {
+        let page = len - PAGE;
+        file.write_all_at(&value.to_le_bytes(), page + at).unwrap();
+    };
+    // A frame from a far future, in slot 3.
+    put(128 + 64 * 3, 2 << 50);
+    file.write_all_at(&[8, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0], (len - PAGE) / 4 * 3)
+        .unwrap();
+    put(64, 1 << 58 | 3);
+    put(72, 1 << 20);
+    let (lie, _) = take(&mut receiver);
+    assert_eq!(lie.number, 1 << 50);
+    let hears = |receiver: &mut Receiver, send: &mut dyn FnMut() -> u64| {
+        wait_until("it hears again", || {
+            let number = send();
+            match receiver.wait(Duration::from_millis(10)).unwrap() {
+                Wait::Frame => take(receiver).0.number == number,
+                Wait::Timeout => false,
+                Wait::Ended(_) => {
+                    let _ = receiver.reopen();
+                    false
+                }
+            }
+        });
+    };
+    hears(&mut receiver, &mut send);
+
+    // An end that is none: changed and put back before the sender looked.
+    for (change, back) in [(len + PAGE, len), (len, len)] {
+        file.set_len(change).unwrap();
+        if change == len {
+            put(72, 1 << 32);
+        }
+        wait_until("the receiver believes it", || {
+            matches!(
+                receiver.wait(Duration::from_millis(10)).unwrap(),
+                Wait::Ended(_)
+            )
+        });
+        file.set_len(back).unwrap();
+        put(72, 0);
+        hears(&mut receiver, &mut send);
+    }
+}
+
+#[test]
+fn a_sparse_file_is_not_filled_by_reading_it() {
+    let name = TestName::new("sparse");
+    let file = fs::File::create(name.file()).unwrap();
+    file.set_len(24 + 4000 * 4000 * 4).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let header = FrameHeader {
+        width: 4000,
+        height: 4000,
+        channels: 4,
+        timestamp_ms: now.as_millis().try_into().unwrap(),
+        frame_valid: 1,
+    };
+    file.write_all_at(&header.encode(), 0).unwrap();
+    let mut receiver = Receiver::open(&name.name()).unwrap();
+    assert_eq!(receiver.wait(Duration::from_secs(1)).unwrap(), Wait::Frame);
+    match receiver.copy(&mut Vec::new()) {
+        Err(Error::TooLarge { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(file.metadata().unwrap().blocks() * 512 < 1 << 20);
 }
 
 /// More than the test's segments have.

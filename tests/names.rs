@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::frames::{self, Checked, create, signal_file, start, wait_for_file};
-use common::{Program, TestName, open, take, wait_until};
-use shm_frame::{Error, Name, Sender, SenderOptions, Wait};
+use common::{Program, Scratch, TestName, open, take, wait_until};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use shm_frame::{Error, Name, Receiver, Sender, SenderOptions, Shape, Wait};
 
 const SHAPES: &[[u32; 3]] = &[[8, 8, 3]];
 const SENDERS: usize = 20;
@@ -60,7 +63,7 @@ fn claim(name: &Name) {
                 println!("{round} won");
                 hold(sender, round, &end);
             }
-            Err(Error::Live { pid, .. }) => println!("{round} refused, by {pid}"),
+            Err(Error::Live { pid, .. }) => println!("{round} refused, by {}", pid.unwrap()),
             Err(error) => println!("{round} failed: {error}"),
         }
         wait_for_file(&end);
@@ -101,6 +104,7 @@ fn said<'a>(senders: &'a [Program], round: u64, what: &str) -> Vec<&'a Program> 
 #[test]
 fn of_twenty_senders_that_start_at_once_exactly_one_has_the_name() {
     let name = TestName::new("twenty");
+    let _scratch = Scratch::new(&name);
     let senders: Vec<_> = (0..SENDERS).map(|_| start("claim", &name)).collect();
     let (mut won, mut refused) = (0, 0);
     for round in 0..ROUNDS {
@@ -109,16 +113,16 @@ fn of_twenty_senders_that_start_at_once_exactly_one_has_the_name() {
             Before::Nothing => None,
             Before::Dead => {
                 let segment = create(&name.name(), 4, 192).unwrap();
-                let bytes = std::fs::read(name.file()).unwrap();
+                let bytes = fs::read(name.file()).unwrap();
                 drop(segment);
-                std::fs::write(name.file(), bytes).unwrap();
+                fs::write(name.file(), bytes).unwrap();
                 None
             }
             Before::Live => Some(create(&name.name(), 4, 192).unwrap()),
         };
         let round_end = file(&name.name(), round, "end");
         let begin = file(&name.name(), round, "begin");
-        std::fs::write(&begin, "").unwrap();
+        fs::write(&begin, "").unwrap();
         wait_until("everybody tried", || {
             said(&senders, round, "").len() == SENDERS
         });
@@ -141,15 +145,11 @@ fn of_twenty_senders_that_start_at_once_exactly_one_has_the_name() {
         refused += said(&senders, round, "refused").len();
         // Whoever has it is at work.
         take(&mut open(&name));
-        std::fs::write(&round_end, "").unwrap();
+        fs::write(&round_end, "").unwrap();
         wait_until("the name is free", || !name.file().exists());
-        std::fs::remove_file(begin).unwrap();
     }
     for mut sender in senders {
         sender.ends_with(0);
-    }
-    for round in 0..ROUNDS {
-        std::fs::remove_file(file(&name.name(), round, "end")).unwrap();
     }
     println!("{ROUNDS} rounds: {won} won, {refused} refused");
 }
@@ -167,11 +167,7 @@ fn receivers_follow_a_name_that_is_taken_over() {
     let mut receiver = open(&name);
     first.publish(shape, &pixels).unwrap();
     take(&mut receiver);
-    let options = SenderOptions {
-        replace: true,
-        ..SenderOptions::default()
-    };
-    let mut second = Sender::create(&name.name(), &options).unwrap();
+    let mut second = take_over(&name);
     second.publish(shape, &pixels).unwrap();
     wait_until("the receiver is told", || {
         matches!(
@@ -201,28 +197,130 @@ fn receivers_follow_a_name_that_is_taken_over() {
 /// Where a segment stands for a moment before it takes another's place.
 fn successor(name: &TestName) -> std::path::PathBuf {
     use std::os::unix::fs::MetadataExt;
-    let inode = std::fs::metadata(name.file()).unwrap().ino();
+    let inode = fs::metadata(name.file()).unwrap().ino();
     Path::new("/dev/shm").join(format!(".shm-frame-{inode}"))
+}
+
+fn take_over(name: &TestName) -> Sender {
+    let options = SenderOptions {
+        replace: true,
+        ..SenderOptions::default()
+    };
+    Sender::create(&name.name(), &options).unwrap()
 }
 
 #[test]
 fn what_a_sender_left_that_was_killed_while_it_took_a_name_is_removed() {
     let name = TestName::new("half-taken");
+    let leave = || {
+        let left = successor(&name);
+        fs::write(&left, "killed between link and rename").unwrap();
+        left
+    };
     let owner = create(&name.name(), 4, 192).unwrap();
-    let left = successor(&name);
-    std::fs::write(&left, "killed between link and rename").unwrap();
+    let left = leave();
     drop(owner);
     assert!(!left.exists(), "by the owner, when it ends");
 
-    let owner = create(&name.name(), 4, 192).unwrap();
-    let left = successor(&name);
-    std::fs::write(&left, "killed between link and rename").unwrap();
-    let options = SenderOptions {
-        replace: true,
-        ..SenderOptions::default()
-    };
-    let next = Sender::create(&name.name(), &options).unwrap();
+    let mut owner = create(&name.name(), 4, 192).unwrap();
+    let left = leave();
+    fs::remove_file(name.file()).unwrap();
+    let shape = Shape::new(8, 8, 3).unwrap();
+    wait_until("the segment is made anew", || {
+        owner.publish(shape, &[0; 192]).unwrap();
+        name.file().exists()
+    });
+    assert!(
+        !left.exists(),
+        "by the owner, when it makes its segment anew"
+    );
+
+    let left = leave();
+    let next = take_over(&name);
     assert!(!left.exists(), "by the next one that takes the name");
     drop((owner, next));
+    assert!(!name.file().exists());
+}
+
+#[test]
+fn nobody_is_kept_from_a_name_by_what_stands_where_it_would_pass() {
+    let name = TestName::new("in-the-way");
+    let owner = create(&name.name(), 4, 192).unwrap();
+    // As another user's file, a directory is nothing that could be removed.
+    let in_the_way = successor(&name);
+    fs::create_dir(&in_the_way).unwrap();
+    let next = take_over(&name);
+    fs::remove_dir(in_the_way).unwrap();
+    drop(owner);
+    assert!(name.file().exists());
+    drop(next);
+    assert!(!name.file().exists());
+}
+
+/// Shares a read lock on a byte of the segment, for which permission to read is enough, until dropped.
+fn share(name: &TestName, byte: i64) -> fs::File {
+    let file = fs::File::open(name.file()).unwrap();
+    let lock = libc::flock {
+        l_type: libc::F_RDLCK.try_into().unwrap(),
+        l_whence: libc::SEEK_SET.try_into().unwrap(),
+        l_start: byte,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    file
+}
+
+#[test]
+fn a_reader_that_locks_what_it_may_makes_no_dead_sender_look_alive() {
+    let name = TestName::new("locked");
+    let live = create(&name.name(), 4, 192).unwrap();
+    let bytes = fs::read(name.file()).unwrap();
+    drop(live);
+    fs::write(name.file(), bytes).unwrap();
+    let _shared = share(&name, 0);
+    create(&name.name(), 4, 192).unwrap();
+}
+
+#[test]
+fn a_reader_that_locks_what_it_may_keeps_nobody_from_publishing() {
+    let name = TestName::new("locked-live");
+    let mut sender = create(&name.name(), 4, 192).unwrap();
+    let shared = share(&name, 1);
+    // Broken, and not to be replaced while that is locked.
+    let file = fs::File::options().write(true).open(name.file()).unwrap();
+    file.set_len(0).unwrap();
+    let shape = Shape::new(8, 8, 3).unwrap();
+    let end = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < end {
+        sender.publish(shape, &[0; 192]).unwrap();
+    }
+    drop(shared);
+    wait_until("the segment is made anew", || {
+        sender.publish(shape, &[0; 192]).unwrap();
+        fs::metadata(name.file()).is_ok_and(|file| file.len() > 0)
+    });
+    take(&mut open(&name));
+}
+
+#[test]
+fn a_live_senders_name_is_refused_whatever_was_done_to_its_segment() {
+    let name = TestName::new("live-broken");
+    let sender = create(&name.name(), 4, 40_000).unwrap();
+    let file = fs::File::options().write(true).open(name.file()).unwrap();
+    let len = file.metadata().unwrap().len();
+    for len in [0, 24, 4096, len / 2, len + 4096] {
+        file.set_len(len).unwrap();
+        match create(&name.name(), 4, 192) {
+            Err(Error::Live { pid: None, .. }) => {}
+            other => panic!("{len}: {other:?}"),
+        }
+        // Nor is it taken for a segment without a control page.
+        match Receiver::open(&name.name()) {
+            Err(Error::NotASegment { what, .. }) => assert!(what.contains("anew"), "{what}"),
+            other => panic!("{len}: {other:?}"),
+        }
+    }
+    drop(sender);
     assert!(!name.file().exists());
 }

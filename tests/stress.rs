@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use common::frames::{
     self, Checked, Random, Take, create, number, signal_file, start, wait_for_file,
 };
-use common::{PATIENCE, Program, TestName, open, open_name};
+use common::{PATIENCE, Program, Scratch, TestName, open, open_name};
 use shm_frame::{End, Name, Wait, WaitBy};
 
 const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
@@ -172,6 +172,7 @@ fn no_frame_is_torn_or_goes_backwards_with_one_slot_and_a_rate() {
 fn the_sender_goes_on_beside_receivers_that_are_stopped_with_a_lease_in_hand() {
     let checked = checked();
     let name = TestName::new("stopped");
+    let _scratch = Scratch::new(&name);
     let mut sender = create(&name.name(), 4, checked.capacity()).unwrap();
     checked.send(&mut sender, 1);
     let mut holders = [start("hold", &name), start("hold", &name)];
@@ -196,7 +197,6 @@ fn the_sender_goes_on_beside_receivers_that_are_stopped_with_a_lease_in_hand() {
         holder.ends_with(0);
         holder.assert_stdout("still whole");
     }
-    std::fs::remove_file(go_on).unwrap();
 }
 
 #[test]
@@ -281,10 +281,15 @@ fn a_long_run_is_whole_and_memory_stays_flat() {
     let seconds = std::env::var("SHM_FRAME_LONG_RUN_S");
     let seconds = seconds.map_or(30, |seconds| seconds.parse().unwrap());
     let name = TestName::new("long");
+    let _scratch = Scratch::new(&name);
     let until = signal_file(name.as_str(), "end");
     let mut sender = start("send usual", &name);
     sender.wait_for("sent=");
-    let (memory, files) = (own_memory_kb(&sender), descriptors(&sender));
+    // One receiver stays, to see that its memory is flat, too.
+    let mut resident = start(&format!("copy {}", u32::MAX), &name);
+    resident.wait_for("frames=");
+    let held = |program: &Program| (own_memory_kb(program), descriptors(program));
+    let before = [held(&sender), held(&resident)];
     let shared = std::fs::metadata(name.file()).unwrap().len();
 
     let mut random = Random(2026);
@@ -319,22 +324,24 @@ fn a_long_run_is_whole_and_memory_stays_flat() {
             visits += 1;
         }
     }
-    let grown = own_memory_kb(&sender).saturating_sub(memory);
-    assert!(grown < 1024, "the sender grew by {grown} kB");
-    assert_eq!(descriptors(&sender), files, "the sender's files");
+    for (program, (memory, files)) in [&sender, &resident].into_iter().zip(before) {
+        let grown = own_memory_kb(program).saturating_sub(memory);
+        assert!(grown < 1024, "grew by {grown} kB");
+        assert_eq!(descriptors(program), files);
+        println!("memory grew by {grown} kB");
+    }
     assert_eq!(std::fs::metadata(name.file()).unwrap().len(), shared);
     std::fs::write(&until, "").unwrap();
-    for (program, ..) in &mut visitors {
+    let visiting = visitors.iter_mut().map(|(program, _)| program);
+    for program in visiting.chain([&mut resident]) {
         program.ends_with(0);
         crossed += last_number(&program.stdout(), "frames");
     }
     sender.ends_with(0);
-    std::fs::remove_file(until).unwrap();
     assert!(!name.file().exists());
     assert!(crossed > 0, "frames crossed");
     println!(
-        "{seconds} s: {} sent, {crossed} crossed and were whole, in {visits} visits, {killed} of them killed; \
-         the sender grew by {grown} kB",
+        "{seconds} s: {} sent, {crossed} crossed and were whole, in {visits} visits, {killed} of them killed",
         number(&sender.stdout(), "sent")
     );
 }

@@ -110,6 +110,13 @@ fn little_room() {
     receiver.wait_for_events("frame", seen + 5);
     assert_eq!(receiver.events("attached").len(), 1);
 
+    // Neither is it lost when its segment is: that makes room for the next one.
+    let file = fs::File::options().write(true).open(name.file()).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    receiver.wait_for_events("attached", 2);
+    let seen = receiver.events("frame").len();
+    receiver.wait_for_events("frame", seen + 5);
+
     // A sender that runs can't grow there, and goes on with what fits.
     let small = TestName::new("small");
     fs::remove_file("/dev/shm/others").unwrap();

@@ -86,14 +86,18 @@ fn install() {
         // Release: pairs with the Acquire in the handler.
         BEFORE.store(Box::into_raw(before), Ordering::Release);
 
-        // SAFETY: all zeros is a valid sigaction: no flags, an empty mask.
-        let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-        action.sa_sigaction = handler as *const () as usize;
-        // ONSTACK: the standard library's handler, which may be next, runs on the alternate stack.
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: the handler has the signature that SA_SIGINFO asks for, and makes async-signal-safe calls only.
-        unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
+        set_handler();
     });
+}
+
+fn set_handler() {
+    // SAFETY: all zeros is a valid sigaction: no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = handler as *const () as usize;
+    // ONSTACK: the standard library's handler, which may be next, runs on the alternate stack.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and makes async-signal-safe calls only.
+    unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
 }
 
 /// Runs in the thread that touched the page, in the middle of anything.
@@ -126,6 +130,11 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut l
             // SAFETY: a handler that was installed with SA_SIGINFO has this signature.
             let next = unsafe { std::mem::transmute::<usize, Next>(next) };
             next(signal, info, context);
+            if !fault {
+                // The standard library's handler gives the signal its default effect back, for a fault that it expects
+                // to repeat.
+                set_handler();
+            }
         }
         next => {
             // SAFETY: a handler that was installed without SA_SIGINFO has this signature.

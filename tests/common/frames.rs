@@ -204,10 +204,9 @@ pub fn number(text: &str, key: &str) -> u64 {
     value.parse().unwrap()
 }
 
-/// A file beside the build's, by which processes of one test tell each other to go on.
+/// A file by which the processes of one test tell each other to go on, in the scratch directory that the test holds.
 pub fn signal_file(name: &str, what: &str) -> std::path::PathBuf {
-    let name = name.trim_start_matches('/');
-    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{what}"))
+    super::scratch(name).join(what)
 }
 
 /// Whether a file is there, waiting for it.

@@ -214,12 +214,17 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
+/// Where a test's own directory is.
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name.trim_start_matches('/'))
+}
+
 /// A directory of a test's own, removed when it is dropped.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new(name: &TestName) -> Self {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name.as_str()[1..]);
+        let directory = scratch(name.as_str());
         std::fs::create_dir_all(&directory).unwrap();
         Self(directory)
     }

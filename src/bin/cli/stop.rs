@@ -24,9 +24,10 @@ pub(crate) fn requested() -> bool {
 /// From now on those signals ask for an end. One that comes later still ends the process at once, should it be stuck
 /// somewhere.
 pub(crate) fn on_signals() -> Result<()> {
+    // As nohup(1) wants it. An ignored SIGINT is but the shell's way to keep Ctrl-C from what a script started.
     let heeded = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
-        .filter(|&signal| !ignored(signal));
+        .filter(|&signal| signal != SIGHUP || !ignored(signal));
     let mut signals = Signals::new(heeded).context("cannot handle signals")?;
     thread::spawn(move || {
         let mut first = None;
@@ -41,7 +42,7 @@ pub(crate) fn on_signals() -> Result<()> {
     Ok(())
 }
 
-/// Whether a signal is ignored already, as nohup(1) does for SIGHUP; see `proc_pid_status(5)`.
+/// Whether a signal is ignored already; see `proc_pid_status(5)`.
 fn ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
