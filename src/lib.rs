@@ -104,6 +104,8 @@ mod sync;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
+mod list;
+#[cfg(not(loom))]
 mod predict;
 #[cfg(not(loom))]
 mod receiver;
@@ -114,6 +116,8 @@ mod sender;
 
 pub use error::Error;
 pub use header::{FrameHeader, Shape};
+#[cfg(not(loom))]
+pub use list::{Cleaned, Listed, ListedControl, Listing, clean, list};
 pub use name::Name;
 #[cfg(not(loom))]
 pub use receiver::{End, Frame, Lease, Path, Receiver, Wait, WaitBy};

@@ -40,15 +40,18 @@ const NAME_LOCK_TRIES_AT_WORK: u32 = 20;
 /// How long a segment without a control page is watched before it is taken for abandoned.
 const WATCH: Duration = Duration::from_millis(200);
 
+/// How the name begins that a segment has for a moment before it takes another's place. The inode of that other one follows.
+pub(crate) const TEMPORARY: &str = ".shm-frame-";
+
 /// Which file a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
-    inode: u64,
+    pub(crate) inode: u64,
 }
 
 impl FileId {
-    fn of(metadata: &fs::Metadata) -> Self {
+    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -66,7 +69,7 @@ pub(crate) fn named(name: &Name) -> Result<Option<FileId>, Error> {
 }
 
 /// What a file turns out to be.
-enum Contents {
+pub(crate) enum Contents {
     /// It ends in a control page that makes sense.
     Native(Claims),
     /// It begins with a header that makes sense, or with 24 zeros, which are one that was not written yet.
@@ -77,23 +80,32 @@ enum Contents {
 
 /// The constants of a control page, read once.
 #[derive(Clone, Copy, Debug)]
-struct Claims {
-    geometry: Geometry,
+pub(crate) struct Claims {
+    pub(crate) geometry: Geometry,
     session: u64,
-    pid: u32,
+    pub(crate) pid: u32,
 }
 
 /// A file of some name in `/dev/shm`, open.
-struct Existing {
-    name: Name,
-    file: File,
-    metadata: fs::Metadata,
+pub(crate) struct Existing {
+    pub(crate) name: Name,
+    pub(crate) file: File,
+    pub(crate) metadata: fs::Metadata,
     writable: bool,
 }
 
 impl Existing {
     /// Opens what the name means, for writing if that is permitted. `Ok(None)`: it means nothing.
-    fn open(name: &Name) -> Result<Option<Self>, Error> {
+    pub(crate) fn open(name: &Name) -> Result<Option<Self>, Error> {
+        Self::open_with(name, true)
+    }
+
+    /// The same, to look only.
+    pub(crate) fn open_to_look(name: &Name) -> Result<Option<Self>, Error> {
+        Self::open_with(name, false)
+    }
+
+    fn open_with(name: &Name, write: bool) -> Result<Option<Self>, Error> {
         let path = name.path();
         let open = |write| {
             fs::OpenOptions::new()
@@ -112,11 +124,14 @@ impl Existing {
                 .raw_os_error()
                 .map_or(Errno::UnknownErrno, Errno::from_raw)
         };
-        let opened = match open(true) {
-            Err(error) if matches!(errno(&error), Errno::EACCES | Errno::EROFS | Errno::EPERM) => {
+        let opened = match open(write) {
+            Err(error)
+                if write
+                    && matches!(errno(&error), Errno::EACCES | Errno::EROFS | Errno::EPERM) =>
+            {
                 open(false).map(|file| (file, false))
             }
-            result => result.map(|file| (file, true)),
+            result => result.map(|file| (file, write)),
         };
         let (file, writable) = match opened {
             Ok(opened) => opened,
@@ -153,21 +168,21 @@ impl Existing {
         }))
     }
 
-    fn id(&self) -> FileId {
+    pub(crate) fn id(&self) -> FileId {
         FileId::of(&self.metadata)
     }
 
-    fn len(&self) -> Option<usize> {
+    pub(crate) fn len(&self) -> Option<usize> {
         usize::try_from(self.metadata.len()).ok()
     }
 
-    fn header(&self) -> Result<FrameHeader, Error> {
+    pub(crate) fn header(&self, at: usize) -> Result<FrameHeader, Error> {
         let mut bytes = [0; FrameHeader::LEN];
-        self.read(&mut bytes, 0)?;
+        self.read(&mut bytes, at)?;
         Ok(FrameHeader::decode(&bytes))
     }
 
-    fn read(&self, bytes: &mut [u8], at: usize) -> Result<(), Error> {
+    pub(crate) fn read(&self, bytes: &mut [u8], at: usize) -> Result<(), Error> {
         self.file
             .read_exact_at(bytes, at as u64)
             .map_err(|error| match error.kind() {
@@ -179,7 +194,7 @@ impl Existing {
             })
     }
 
-    fn contents(&self) -> Result<Contents, Error> {
+    pub(crate) fn contents(&self) -> Result<Contents, Error> {
         let Some(len) = self.len() else {
             return Ok(Contents::Other(
                 "it is larger than the address space".to_owned(),
@@ -201,7 +216,7 @@ impl Existing {
                 return Ok(claims(&page, len).map_or_else(Contents::Other, Contents::Native));
             }
         }
-        let header = self.header()?;
+        let header = self.header(0)?;
         Ok(if header == FrameHeader::default() {
             Contents::Plain
         } else {
@@ -215,7 +230,7 @@ impl Existing {
     }
 
     /// Takes [`lock::NAME`] if the name still means this file. It is given back with the file.
-    fn own_name(&self) -> Result<bool, Error> {
+    pub(crate) fn own_name(&self) -> Result<bool, Error> {
         if !self.writable {
             return Err(denied(&self.name, "use another --name"));
         }
@@ -223,17 +238,35 @@ impl Existing {
         Ok(named(&self.name)? == Some(self.id()))
     }
 
-    fn alive(&self) -> Result<bool, Error> {
+    pub(crate) fn alive(&self) -> Result<bool, Error> {
         lock::held(&self.file, lock::LIFE).map_err(self.name.errno("fcntl"))
+    }
+
+    /// Whether it has a control page whose sender is dead.
+    pub(crate) fn abandoned(&self) -> Result<bool, Error> {
+        Ok(matches!(self.contents()?, Contents::Native(_)) && !self.alive()?)
+    }
+
+    /// Removes the name, which the caller [owns](Self::own_name), and what was to take its place.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        fs::remove_file(self.name.path()).map_err(|error| {
+            match error.raw_os_error().map(Errno::from_raw) {
+                // /dev/shm is sticky.
+                Some(Errno::EPERM | Errno::EACCES) => denied(&self.name, "use another --name"),
+                _ => self.name.failed("unlink", error),
+            }
+        })?;
+        remove_successor(self.id());
+        Ok(())
     }
 
     /// Whether a sender without a control page is at work here.
     fn moves(&self) -> Result<bool, Error> {
-        let before = self.header()?;
+        let before = self.header(0)?;
         let end = Instant::now() + WATCH;
         while Instant::now() < end {
             thread::sleep(WATCH / 40);
-            if self.header()? != before {
+            if self.header(0)? != before {
                 return Ok(true);
             }
         }
@@ -298,7 +331,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(*bytes[at..].first_chunk().expect("offsets lie in the page"))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(*bytes[at..].first_chunk().expect("offsets lie in the page"))
 }
 
@@ -684,7 +717,7 @@ impl Segment {
 /// Where a segment stands for a moment before it takes the place of `last`: named for the file whose [`lock::NAME`] makes
 /// it ours to touch, and not a name that receivers look at.
 fn successor(last: FileId) -> PathBuf {
-    PathBuf::from(DIRECTORY).join(format!(".shm-frame-{}", last.inode))
+    PathBuf::from(DIRECTORY).join(format!("{TEMPORARY}{}", last.inode))
 }
 
 /// Removes what somebody left who was killed while he put a segment in the place of `last`, whose [`lock::NAME`] the caller
@@ -745,19 +778,12 @@ fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Re
         // That somebody is there matters more than that there is no room beside him.
         existing.may_be_replaced()?;
     }
-    if existing.alive()? || !matches!(existing.contents()?, Contents::Native(_)) {
+    if !existing.abandoned()? {
         return Err(error);
     }
     let held = existing.metadata.blocks() * 512;
     if available(name)? + held < geometry.len() as u64 {
         return Err(error);
     }
-    fs::remove_file(name.path()).map_err(|error| {
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EPERM | Errno::EACCES) => denied(name, "use another --name"),
-            _ => name.failed("unlink", error),
-        }
-    })?;
-    remove_successor(existing.id());
-    Ok(())
+    existing.remove()
 }

@@ -94,7 +94,7 @@ fn help_names_every_flag_and_the_default_name() {
         ),
         (
             RECV,
-            "name width height channels count timeout view save json quiet",
+            "name width height channels count timeout view save record raw log json quiet plot list clean",
         ),
     ] {
         let mut help = run(Command::new(program).arg("--help"));
@@ -146,6 +146,19 @@ fn what_is_no_usage_is_exit_2_with_the_reason() {
         (RECV, "--timeout=-1", "--timeout"),
         (RECV, "--timeout=soon", "--timeout"),
         (RECV, "--view=screen", "--view"),
+        (RECV, "--record=x.gif", ".mp4"),
+        (RECV, "--record=x", "--record"),
+        (RECV, "--raw=file", "--raw"),
+        (RECV, "--plot=x.pdf", ".svg"),
+        (RECV, "--raw=- --json", "--json"),
+        (RECV, "--log --json", "--json"),
+        (RECV, "--log --quiet", "--quiet"),
+        (RECV, "--view=terminal --json", "--json"),
+        (RECV, "--view=terminal --log", "--log"),
+        (RECV, "--view=terminal --raw=-", "--raw"),
+        (RECV, "--list --clean", "--clean"),
+        (RECV, "--list --count=1", "--count"),
+        (RECV, "--clean --view=none", "--view"),
     ] {
         // Bounded, should it be accepted.
         let bounds = if program == SEND {
@@ -728,7 +741,6 @@ fn for_people_each_frame_is_a_line_and_the_end_a_summary() {
     receiver.ends_with(0);
     let stdout = receiver.stdout();
     let lines: Vec<_> = stdout.lines().collect();
-    assert_eq!(lines.len(), 4, "{stdout}");
     for line in &lines[..3] {
         let words: Vec<_> = line.split_whitespace().collect();
         let [
@@ -756,6 +768,14 @@ fn for_people_each_frame_is_a_line_and_the_end_a_summary() {
     for word in ["frames/s", "skipped", "torn", "min", "p50", "p99", "max"] {
         assert!(lines[3].contains(word), "{word}: {stdout}");
     }
+    // The delays as bars: "0.1 to 0.2  3  ###".
+    assert!(lines[4].starts_with("delay in ms"), "{stdout}");
+    let counts = lines[5..].iter().map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words[1], "to", "{stdout}");
+        words[3].parse::<u64>().unwrap()
+    });
+    assert_eq!(counts.sum::<u64>(), 3, "{stdout}");
 }
 
 #[test]

@@ -5,10 +5,15 @@ mod common;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use common::{Program, TestName};
-use opencv::core::{self, Mat, MatTraitConst, Size};
+use common::commands::RECV;
+use common::{Program, Scratch, TestName, wait_until};
+use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual, Rect, Size};
 use opencv::{imgcodecs, imgproc};
+use x11rb::connection::Connection;
+use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask};
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 
@@ -95,6 +100,88 @@ fn receiver(display: &Display, name: &TestName) -> Program {
     Program::start(command.args(["--view", "window", "--json", "--name", name.as_str()]))
 }
 
+/// A receiver's window that shows the picture, and has the keyboard.
+struct Shown {
+    display: Display,
+    receiver: Program,
+    window: String,
+    picture: Mat,
+    scratch: Scratch,
+    _sender: Program,
+    name: TestName,
+}
+
+/// Where the numbers are written, and the rest.
+const CAPTION: Rect = Rect {
+    x: 0,
+    y: 0,
+    width: 250,
+    height: 20,
+};
+const BELOW: Rect = Rect {
+    x: 0,
+    y: 24,
+    width: 640,
+    height: 380,
+};
+
+impl Shown {
+    fn new(test: &str) -> Self {
+        let mut display = Display::start();
+        let name = TestName::new(test);
+        let scratch = Scratch::new(&name);
+        let sender = sender(&name);
+        let mut command = display.command(env!("CARGO_BIN_EXE_shm-recv"));
+        command.args(["--view", "window", "--json", "--name", name.as_str()]);
+        let receiver = Program::start(command.current_dir(scratch.path()));
+        let window = display.window(&format!("shm-recv {}", name.as_str()));
+        let mut shown = Self {
+            picture: imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap(),
+            display,
+            receiver,
+            window,
+            scratch,
+            _sender: sender,
+            name,
+        };
+        shown.wait_until("the window shows the picture", |shown| {
+            shown.differs(BELOW).is_some_and(|levels| levels < 3.0)
+        });
+        shown
+            .display
+            .tool("xdotool", &["windowfocus", "--sync", &shown.window]);
+        shown
+    }
+
+    fn wait_until(&mut self, what: &str, happened: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + common::PATIENCE;
+        while !happened(self) {
+            if Instant::now() > end || !self.receiver.running() {
+                self.receiver.fail(&format!("waited in vain until {what}"));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn key(&self, key: &str) {
+        self.display.tool("xdotool", &["key", key]);
+    }
+
+    fn screenshot(&self) -> Mat {
+        self.display.screenshot(&self.window)
+    }
+
+    /// How much a part of the window differs from the picture's.
+    fn differs(&self, part: Rect) -> Option<f64> {
+        let shown = self.screenshot();
+        if shown.size().ok()? != self.picture.size().ok()? {
+            return None;
+        }
+        let part = |mat: &Mat| Mat::roi(mat, part).unwrap().clone_pointee();
+        difference(&part(&shown), &part(&self.picture))
+    }
+}
+
 /// How much two pictures differ, in levels a pixel and channel, 0 to 255. `None`: they can't be compared.
 fn difference(shown: &Mat, picture: &Mat) -> Option<f64> {
     let size = shown.size().ok().filter(|size| size.width > 0)?;
@@ -114,27 +201,156 @@ fn difference(shown: &Mat, picture: &Mat) -> Option<f64> {
 }
 
 #[test]
-fn the_window_shows_the_picture_and_q_ends() {
-    let mut display = Display::start();
-    let name = TestName::new("window");
-    let _sender = sender(&name);
-    let mut receiver = receiver(&display, &name);
-    let window = display.window(&format!("shm-recv {}", name.as_str()));
-    let picture = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();
-    receiver.wait_until("the window shows the picture", |_| {
-        difference(&display.screenshot(&window), &picture).is_some_and(|levels| levels < 3.0)
-    });
-    display.tool("xdotool", &["windowfocus", "--sync", &window]);
-    receiver.wait_until("q is heard", |receiver| {
-        display.tool("xdotool", &["key", "q"]);
-        !receiver.running()
-    });
-    receiver.ends_with(0);
+fn the_window_shows_the_picture_and_q_or_esc_ends() {
+    for key in ["q", "Escape"] {
+        let mut shown = Shown::new("window");
+        shown.key(key);
+        shown.receiver.ends_with(0);
+        shown.receiver.assert_stdout(r#"{"event":"summary""#);
+    }
+}
+
+#[test]
+fn the_close_button_ends() {
+    let mut shown = Shown::new("window-close");
+    // What a window manager sends for it.
+    let (connection, _) = x11rb::connect(Some(&shown.display.name)).unwrap();
+    let atom = |name: &[u8]| {
+        connection
+            .intern_atom(false, name)
+            .unwrap()
+            .reply()
+            .unwrap()
+            .atom
+    };
+    let data = [atom(b"WM_DELETE_WINDOW"), 0, 0, 0, 0];
+    let window = shown.window.parse().unwrap();
+    let close = ClientMessageEvent::new(32, window, atom(b"WM_PROTOCOLS"), data);
+    connection
+        .send_event(false, window, EventMask::NO_EVENT, close)
+        .unwrap();
+    connection.flush().unwrap();
+    shown.receiver.ends_with(0);
+}
+
+#[test]
+fn h_hides_the_numbers_on_the_picture_and_shows_them_again() {
+    let mut shown = Shown::new("window-numbers");
+    let with_numbers = |shown: &Shown| shown.differs(CAPTION).is_some_and(|levels| levels > 20.0);
+    let without = |shown: &Shown| shown.differs(CAPTION).is_some_and(|levels| levels < 3.0);
+    shown.wait_until("the numbers are there", with_numbers);
+    shown.key("h");
+    shown.wait_until("they are hidden", without);
+    shown.key("h");
+    shown.wait_until("they are there again", with_numbers);
+}
+
+#[test]
+fn space_freezes_the_picture_and_not_the_receiving() {
+    let mut shown = Shown::new("window-freeze");
+    shown.key("space");
+    shown.key("h");
+    // What was sent is replaced by another sender's moving picture.
+    let name = shown.name.as_str();
+    let mut moving = Program::start(Command::new(env!("CARGO_BIN_EXE_shm-send")).args([
+        "--quiet",
+        "--replace",
+        "--name",
+        name,
+    ]));
+    shown.receiver.wait_for_events("attached", 2);
+    let frames = shown.receiver.events("frame").len();
+    shown.receiver.wait_for_events("frame", frames + 10);
     assert!(
-        receiver.stdout().contains(r#"{"event":"summary""#),
-        "{}",
-        receiver.stdout()
+        shown.differs(BELOW).unwrap() < 3.0,
+        "it is still the picture"
     );
+    shown.key("space");
+    shown.wait_until("the moving picture is shown", |shown| {
+        shown.differs(BELOW).is_some_and(|levels| levels > 20.0)
+    });
+    moving.signal("INT");
+    moving.end();
+}
+
+#[test]
+fn s_saves_the_picture_and_says_where() {
+    let mut shown = Shown::new("window-save");
+    shown.key("s");
+    shown.receiver.wait_for("saved ");
+    let files = shown.scratch.files();
+    assert_eq!(files.len(), 1);
+    shown
+        .receiver
+        .assert_stderr(&format!("saved {}", files[0].display()));
+    let saved = imgcodecs::imread(files[0].to_str().unwrap(), imgcodecs::IMREAD_UNCHANGED).unwrap();
+    // The frame, without the numbers that the window shows on it.
+    assert_eq!(
+        saved.data_bytes().unwrap(),
+        shown.picture.data_bytes().unwrap()
+    );
+}
+
+#[test]
+fn the_picture_keeps_its_proportions_in_any_window() {
+    let mut shown = Shown::new("window-ratio");
+    shown.key("h");
+    for (width, height) in [(900, 404), (640, 700)] {
+        let size = [width, height].map(|side: i32| side.to_string());
+        shown.display.tool(
+            "xdotool",
+            &["windowsize", "--sync", &shown.window, &size[0], &size[1]],
+        );
+        let inside = Rect {
+            x: (width - 640) / 2,
+            y: (height - 404) / 2,
+            width: 640,
+            height: 404,
+        };
+        shown.wait_until("the picture is in the middle", |shown| {
+            let screenshot = shown.screenshot();
+            if screenshot.cols() != width || screenshot.rows() != height {
+                return false;
+            }
+            let part = |part: Rect| Mat::roi(&screenshot, part).unwrap().clone_pointee();
+            let corner = core::mean_def(&part(Rect::new(0, 0, 20, 20))).unwrap();
+            let picture = difference(&part(inside), &shown.picture);
+            picture.is_some_and(|levels| levels < 3.0) && corner[0] < 1.0
+        });
+    }
+}
+
+#[test]
+fn frames_of_any_size_get_a_window_that_can_be_seen() {
+    for (size, window) in [
+        ("1x1", "320x320"),
+        ("4x3", "320x240"),
+        ("2000x2", "1280x120"),
+        ("7680x4320", "1280x720"),
+    ] {
+        let mut display = Display::start();
+        let name = TestName::new("window-sizes");
+        let mut sender = Program::start(Command::new(env!("CARGO_BIN_EXE_shm-send")).args([
+            "--quiet",
+            "--fps",
+            "5",
+            "--slots",
+            "2",
+            "--size",
+            size,
+            "--name",
+            name.as_str(),
+        ]));
+        let mut receiver = receiver(&display, &name);
+        let id = display.window(&format!("shm-recv {}", name.as_str()));
+        receiver.wait_until("the window has its size", |_| {
+            let screenshot = display.screenshot(&id);
+            format!("{}x{}", screenshot.cols(), screenshot.rows()) == window
+        });
+        receiver.interrupt();
+        sender.signal("INT");
+        sender.end();
+    }
 }
 
 #[test]
@@ -191,4 +407,69 @@ fn without_a_display_a_window_is_an_error_and_auto_is_none() {
         );
         receiver("auto").ends_with(0);
     }
+}
+
+#[test]
+fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
+    let mut display = Display::start();
+    let name = TestName::new("sixels");
+    let _sender = sender(&name);
+    wait_until("there is a segment", || name.file().exists());
+    // One of DEC's, in the first corner. It ends with its program, whose view this is without a display.
+    let mut command = display.command("xterm");
+    command.args([
+        "-T",
+        "sixels",
+        "-ti",
+        "vt340",
+        "-xrm",
+        "XTerm*numColorRegisters: 256",
+    ]);
+    command.args([
+        "-b",
+        "0",
+        "-bw",
+        "0",
+        "+sb",
+        "-fn",
+        "fixed",
+        "-geometry",
+        "100x40+0+0",
+        "-e",
+    ]);
+    command.args([
+        "env",
+        "-u",
+        "DISPLAY",
+        "-u",
+        "NO_COLOR",
+        RECV,
+        "--name",
+        name.as_str(),
+    ]);
+    let mut xterm = Program::start(&mut command);
+    let window = display.window("sixels");
+    let picture = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();
+    // 6x13 pixels to a letter, 36 rows for the picture, and its proportions; the message is above it.
+    let part = Rect::new(0, 13, 600, 378);
+    xterm.wait_until("the picture is there", |_| {
+        let screenshot = display.screenshot(&window);
+        if screenshot.cols() < part.width || screenshot.rows() < part.y + part.height {
+            return false;
+        }
+        let mut smooth = Mat::default();
+        // Each pixel is one of 216 colours, and their mean is what is meant.
+        imgproc::blur_def(
+            &Mat::roi(&screenshot, part).unwrap(),
+            &mut smooth,
+            Size::new(8, 8),
+        )
+        .unwrap();
+        difference(&smooth, &picture).is_some_and(|levels| levels < 10.0)
+    });
+    display.tool("xdotool", &["windowfocus", "--sync", &window]);
+    xterm.wait_until("q is heard", |xterm| {
+        display.tool("xdotool", &["key", "q"]);
+        !xterm.running()
+    });
 }

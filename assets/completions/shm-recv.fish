@@ -1,14 +1,21 @@
-complete -c shm-recv -l name -d 'The segment\'s name, as in /dev/shm; a leading slash may be left out' -r
+complete -c shm-recv -s n -l name -d 'The segment\'s name, as in /dev/shm; a leading slash may be left out' -r
 complete -c shm-recv -l width -d 'Take only frames of this width, in pixels' -r
 complete -c shm-recv -l height -d 'Take only frames of this height, in pixels' -r
 complete -c shm-recv -l channels -d 'Take only frames of this many channels: 1 gray, 3 BGR, 4 BGRA' -r
-complete -c shm-recv -l count -d 'Stop after this many frames' -r
-complete -c shm-recv -l timeout -d 'Fail when no new frame came for so long [default: wait for ever]' -r
-complete -c shm-recv -l view -d 'Where to show frames' -r -f -a "auto\t'In a window if there is a display, else nowhere'
-window\t'In a window; q or Esc ends'
+complete -c shm-recv -s c -l count -d 'Stop after this many frames' -r
+complete -c shm-recv -s t -l timeout -d 'Fail when no new frame came for so long [default: wait for ever]' -r
+complete -c shm-recv -s v -l view -d 'Where to show frames' -r -f -a "auto\t'In a window if there is a display, else in the terminal if stdout is one, else nowhere'
+window\t'In a window: h hides the numbers, space freezes the picture, s saves it, q or Esc ends'
+terminal\t'In the terminal: the same keys'
 none\t'Nowhere'"
-complete -c shm-recv -l save -d 'Write each frame taken into this directory as a PNG, named by its number' -r -F
-complete -c shm-recv -l json -d 'Print JSON, one object a line'
-complete -c shm-recv -l quiet -d 'Print only the summary; with --json, all but frames'
+complete -c shm-recv -s s -l save -d 'Write each frame taken into this directory as a PNG, named by its number' -r -F
+complete -c shm-recv -s r -l record -d 'Record the frames taken as a video: .mp4, .avi or .mkv' -r -F
+complete -c shm-recv -l raw -d 'Write the pixels of each frame taken to stdout (-), and all text to stderr' -r -f -a "-\t''"
+complete -c shm-recv -l plot -d 'Draw the delays at the end, over time and how they spread: .svg or .png' -r -F
+complete -c shm-recv -l log -d 'Print a line for each frame, on a terminal too'
+complete -c shm-recv -s j -l json -d 'Print JSON, one object a line'
+complete -c shm-recv -s q -l quiet -d 'Print only the summary; with --json, all but frames'
+complete -c shm-recv -s l -l list -d 'List the segments in /dev/shm and exit. Receivers that only copy are not counted'
+complete -c shm-recv -l clean -d 'Remove the segments whose sender is dead, say which, and exit'
 complete -c shm-recv -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c shm-recv -s V -l version -d 'Print version'

@@ -5,21 +5,36 @@ use std::os::fd::AsFd;
 
 use anyhow::Result;
 use nix::errno::Errno;
+use nix::libc::PIPE_BUF;
 use nix::poll::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
 use super::stop;
 
 /// How a command reports.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Output {
+#[derive(Clone, Copy)]
+pub(crate) struct Output<'a> {
     json: bool,
     quiet: bool,
+    /// Takes results, as [`line`] does.
+    result: &'a dyn Fn(&str) -> Result<()>,
+    /// Takes all else, as [`warn`] does.
+    say: &'a dyn Fn(&str),
 }
 
-impl Output {
-    pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+impl<'a> Output<'a> {
+    pub(crate) fn new(
+        json: bool,
+        quiet: bool,
+        result: &'a dyn Fn(&str) -> Result<()>,
+        say: &'a dyn Fn(&str),
+    ) -> Self {
+        Self {
+            json,
+            quiet,
+            result,
+            say,
+        }
     }
 
     /// What happens to every frame: the JSON object, or `text` for people, who may not want to know.
@@ -31,19 +46,19 @@ impl Output {
         if self.quiet {
             Ok(())
         } else if self.json {
-            json(event)
+            self.json(event)
         } else {
-            text().map_or(Ok(()), |text| line(&text))
+            text().map_or(Ok(()), |text| (self.result)(&text))
         }
     }
 
     /// What happens now and then.
     pub(crate) fn event(self, event: &impl Serialize, text: &str) -> Result<()> {
         if self.json {
-            json(event)?;
+            self.json(event)?;
         }
         if !self.quiet {
-            warn(text);
+            (self.say)(text);
         }
         Ok(())
     }
@@ -51,27 +66,35 @@ impl Output {
     /// What is told in any case, at the end.
     pub(crate) fn summary(self, event: &impl Serialize, text: &str) -> Result<()> {
         if self.json {
-            json(event)?;
-            warn(text);
+            self.json(event)?;
+            (self.say)(text);
             Ok(())
         } else {
-            line(text)
+            (self.result)(text)
         }
     }
-}
 
-fn json(event: &impl Serialize) -> Result<()> {
-    line(&serde_json::to_string(event)?)
-}
-
-fn line(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    if !wait_until_writable(&stdout) {
-        return Ok(());
+    fn json(self, event: &impl Serialize) -> Result<()> {
+        (self.result)(&serde_json::to_string(event)?)
     }
-    writeln!(stdout, "{text}")?;
-    // To a file or a pipe, too: somebody may be waiting for the line.
-    stdout.flush()?;
+}
+
+/// Puts a line on stdout.
+pub(crate) fn line(text: &str) -> Result<()> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Puts bytes on stdout.
+pub(crate) fn write(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    // A pipe that is writable has room for so much; all of it at once could block.
+    for piece in bytes.chunks(PIPE_BUF) {
+        if !wait_until_writable(&stdout) {
+            return Ok(());
+        }
+        stdout.write_all(piece)?;
+        stdout.flush()?;
+    }
     Ok(())
 }
 

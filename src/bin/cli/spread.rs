@@ -9,7 +9,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 /// Times in ns, with three significant digits but for the extremes, which are exact.
 #[derive(Debug)]
 pub(crate) struct Spread {
-    times: Histogram<u64>,
+    pub times: Histogram<u64>,
     extremes: Option<(i64, i64)>,
 }
 

@@ -47,9 +47,9 @@ pub(crate) enum Step<'a> {
 }
 
 /// A receiver that attaches to whatever the name means.
-pub(crate) struct Follow {
+pub(crate) struct Follow<'a> {
     name: Name,
-    output: Output,
+    output: Output<'a>,
     receiver: Option<Receiver>,
     /// The receiver's segment has not ended.
     attached: bool,
@@ -59,8 +59,8 @@ pub(crate) struct Follow {
     refused: Option<Instant>,
 }
 
-impl Follow {
-    pub(crate) fn new(name: Name, output: Output) -> Self {
+impl<'a> Follow<'a> {
+    pub(crate) fn new(name: Name, output: Output<'a>) -> Self {
         Self {
             name,
             output,

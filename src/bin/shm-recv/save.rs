@@ -27,22 +27,36 @@ impl Saver {
     /// Writes a frame as a PNG named by its number. A sender that was restarted counts from 1 again: what is there already
     /// stays.
     pub(crate) fn save(&self, number: u64, pixels: &[u8], shape: Shape) -> Result<()> {
-        let failed = || format!("--save {}: frame {number}", self.directory.display());
-        let mut png = Vector::<u8>::new();
-        let encoded = imgcodecs::imencode_def(".png", &image::view(pixels, shape)?, &mut png)
-            .with_context(failed)?;
-        ensure!(encoded, "{}: OpenCV cannot encode it", failed());
-        let path = self.free(number);
-        fs::write(&path, png.as_slice()).with_context(failed)
+        png(&self.directory, &format!("{number:06}"), pixels, shape)
+            .map(drop)
+            .with_context(|| format!("--save {}", self.directory.display()))
     }
+}
 
-    fn free(&self, number: u64) -> PathBuf {
-        let mut path = self.directory.join(format!("{number:06}.png"));
-        let mut again = 1_u64;
-        while path.exists() {
-            again += 1;
-            path = self.directory.join(format!("{number:06}-{again}.png"));
-        }
-        path
+/// Writes a PNG of that name, or of one like it if there is such a file, and says which.
+pub(crate) fn png(directory: &Path, stem: &str, pixels: &[u8], shape: Shape) -> Result<PathBuf> {
+    let path = free(directory, stem, "png");
+    let failed = || format!("cannot write {}", path.display());
+    let mut png = Vector::<u8>::new();
+    let encoded = imgcodecs::imencode_def(".png", &image::view(pixels, shape)?, &mut png)
+        .with_context(failed)?;
+    ensure!(encoded, "{}: OpenCV cannot encode it", failed());
+    fs::write(&path, png.as_slice())
+        .inspect_err(|_| {
+            // A part of a picture is none.
+            let _ = fs::remove_file(&path);
+        })
+        .with_context(failed)?;
+    Ok(path)
+}
+
+/// A path that nothing has.
+pub(crate) fn free(directory: &Path, stem: &str, ending: &str) -> PathBuf {
+    let mut path = directory.join(format!("{stem}.{ending}"));
+    let mut again = 1_u64;
+    while path.exists() {
+        again += 1;
+        path = directory.join(format!("{stem}-{again}.{ending}"));
     }
+    path
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use shm_frame::{Sender, SenderOptions, Shape};
 
 use crate::args::Args;
-use crate::cli::output::Output;
+use crate::cli::output::{self, Output};
 use crate::cli::spread::{Quantiles, Spread, ms, rate, rounded};
 use crate::cli::stop;
 use crate::cli::window::Window;
@@ -63,7 +63,7 @@ fn run(args: &Args) -> Result<()> {
     // What it would say, the errors say better.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
-    let output = Output::new(args.json, args.quiet);
+    let output = Output::new(args.json, args.quiet, &output::line, &output::warn);
     let (source, rate) = source::open(args)?;
     let open = || Window::open(&format!("shm-send {}", args.name)).context("--show");
     let window = args.show.then(open).transpose()?;
@@ -130,7 +130,7 @@ fn progress(args: &Args, source: &dyn Source) -> ProgressBar {
 /// One run of the command.
 struct Transmission<'a> {
     args: &'a Args,
-    output: Output,
+    output: Output<'a>,
     bar: ProgressBar,
     source: Box<dyn Source>,
     outlet: Outlet,

@@ -7,7 +7,7 @@ use opencv::boxed_ref::BoxedRefMut;
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual};
 use shm_frame::{Sender, Sent, Shape};
 
-use crate::cli::window::Window;
+use crate::cli::window::{Input, Window};
 use crate::mat;
 
 /// The segment, and the window that shows what is sent, if there is one.
@@ -98,9 +98,9 @@ impl Outlet {
             return Ok(true);
         };
         if let Some((shape, pixels)) = self.shown.take() {
-            window.show(&pixels, shape)?;
+            window.show(&pixels, shape, "")?;
         }
-        window.is_open()
+        Ok(window.input()? != Some(Input::End))
     }
 
     /// Looks after the segment and the window while there is nothing to send. `false`: the window was closed.

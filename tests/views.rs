@@ -1,0 +1,473 @@
+//! What is seen on a terminal: the status line and the terminal view, by what a pane of tmux shows.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use common::commands::{RECV, send};
+use common::{Scratch, TestName, wait_until};
+use shm_frame::{Name, Sender, SenderOptions, Shape};
+
+const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
+
+/// A terminal with a shell in it.
+struct Terminal(String);
+
+impl Terminal {
+    fn new(columns: u32, rows: u32, variables: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let terminal = Self(format!("shm-frame-test-{}-{count}", std::process::id()));
+        let shell = format!("env -u DISPLAY -u NO_COLOR -u COLORTERM {variables} PS1='$ ' sh");
+        let size = [columns, rows].map(|side| side.to_string());
+        terminal.tmux(&["new-session", "-d", "-x", &size[0], "-y", &size[1], &shell]);
+        terminal.wait_for("the shell's prompt", |pane| pane.starts_with('$'));
+        terminal
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let mut tmux = Command::new("tmux");
+        // A server of its own, without its user's settings, and UTF-8 whatever the locale.
+        tmux.args(["-L", &self.0, "-f", "/dev/null", "-u"]);
+        let output = tmux.env_remove("TMUX").args(args).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "tmux {args:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn keys(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    fn line(&self, text: &str) {
+        self.keys(&["-l", text]);
+        self.keys(&["Enter"]);
+    }
+
+    fn recv(&self, name: &TestName, args: &str) {
+        self.line(&format!("clear; {RECV} --name {} {args}", name.as_str()));
+    }
+
+    /// What is on the screen, without colours.
+    fn pane(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// The same with them, as escape sequences.
+    fn coloured(&self) -> String {
+        self.tmux(&["capture-pane", "-p", "-e"])
+    }
+
+    fn wait_for(&self, what: &str, shown: impl Fn(&str) -> bool) -> String {
+        let mut pane = String::new();
+        let end = std::time::Instant::now() + common::PATIENCE;
+        loop {
+            pane.clone_from(&self.pane());
+            if shown(&pane) {
+                return pane;
+            }
+            assert!(
+                std::time::Instant::now() < end,
+                "waited in vain for {what}:\n{pane}"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// How the terminal is set, by stty(1).
+    fn modes(&self) -> String {
+        let tty = self.tmux(&["display-message", "-p", "#{pane_tty}"]);
+        let output = Command::new("stty")
+            .args(["-a", "-F", tty.trim()])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn cursor_is_shown(&self) -> bool {
+        self.tmux(&["display-message", "-p", "#{cursor_flag}"])
+            .trim()
+            == "1"
+    }
+
+    /// Waits until the command ended and the shell is back, and says how it ended.
+    fn exit_code(&self) -> String {
+        self.wait_for("the shell", |pane| pane.trim_end().ends_with("\n$"));
+        self.line("echo exit $?.");
+        let is_code = |line: &&str| line.starts_with("exit ");
+        let pane = self.wait_for("the exit code", |pane| {
+            pane.lines().any(|line| is_code(&line))
+        });
+        let code = pane.lines().find(is_code).unwrap();
+        code.split(['.', ' ']).nth(1).unwrap().to_owned()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux")
+            .args(["-L", &self.0, "kill-server"])
+            .output();
+    }
+}
+
+/// The status line, which is the last one that is not empty.
+fn status(pane: &str) -> &str {
+    pane.trim_end().lines().last().unwrap_or_default()
+}
+
+fn is_status(line: &str) -> bool {
+    line.starts_with("frame ") && line.ends_with(" torn 0")
+}
+
+/// The frame that the status line tells of.
+fn frame_of(pane: &str) -> Option<u64> {
+    status(pane).split_whitespace().nth(1)?.parse().ok()
+}
+
+/// A sender in this process, and a picture whose left half is red and whose right half is blue.
+fn red_and_blue(name: &TestName) -> (Sender, Shape, Vec<u8>) {
+    let shape = Shape::new(24, 48, 3).unwrap();
+    let options = SenderOptions {
+        capacity: shape.bytes(),
+        ..SenderOptions::default()
+    };
+    let sender = Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap();
+    let row = [[0, 0, 255], [255, 0, 0]]
+        .map(|colour| colour.repeat(24))
+        .concat();
+    (sender, shape, row.repeat(24))
+}
+
+#[test]
+fn a_status_line_stays_in_place_while_messages_scroll_by_above() {
+    let name = TestName::new("status");
+    let terminal = Terminal::new(120, 20, "");
+    terminal.recv(&name, "--view none");
+    let waiting = format!(
+        "there is no segment {}: waiting for a sender",
+        name.as_str()
+    );
+    terminal.wait_for("the message", |pane| pane.contains(&waiting));
+    let mut attached = 0;
+    for size in ["64x48", "32x24"] {
+        let mut sender = send(&name, &format!("--size {size}"));
+        attached += 1;
+        let pane = terminal.wait_for("the status line", |pane| {
+            is_status(status(pane)) && status(pane).contains(size)
+        });
+        for word in [
+            "frames/s",
+            "delay",
+            " ms",
+            "p50",
+            "p99",
+            "skipped 0",
+            "torn 0",
+        ] {
+            assert!(status(&pane).contains(word), "{word}: {pane}");
+        }
+        assert_eq!(pane.matches("frame ").count(), 1, "{pane}");
+        assert_eq!(pane.matches("attached to").count(), attached, "{pane}");
+        let first = frame_of(&pane);
+        terminal.wait_for("the next frame", |pane| frame_of(pane) > first);
+        sender.interrupt();
+        terminal.wait_for("the end", |pane| pane.matches(" ended").count() == attached);
+    }
+    terminal.keys(&["C-c"]);
+    let pane = terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+    assert!(!pane.lines().any(is_status), "{pane}");
+    assert!(pane.contains("delay in ms"), "{pane}");
+    assert_eq!(terminal.exit_code(), "0");
+}
+
+#[test]
+fn a_status_line_is_cut_to_the_terminal_and_left_out_for_log_json_and_quiet() {
+    let name = TestName::new("narrow");
+    let _sender = send(&name, "--size 64x48");
+    let narrow = Terminal::new(30, 10, "");
+    narrow.recv(&name, "--view none");
+    let pane = narrow.wait_for("the numbers", |pane| status(pane).contains("64x48x3 "));
+    assert!(status(&pane).len() < 30 && !pane.contains("torn"), "{pane}");
+    narrow.keys(&["C-c"]);
+
+    let terminal = Terminal::new(120, 20, "");
+    for (count, args, shows) in [
+        (2, "--log", "frame "),
+        (3, "--json", r#"{"event":"frame""#),
+        (4, "--quiet", "4 frames in"),
+    ] {
+        terminal.recv(&name, &format!("--view none --count {count} {args}"));
+        let summary = format!("{count} frames in");
+        let pane = terminal.wait_for("the summary", |pane| pane.contains(&summary));
+        assert!(pane.contains(shows), "{args}: {pane}");
+        assert!(!pane.lines().any(is_status), "{args}: {pane}");
+    }
+    terminal.recv(&name, "--view none --raw -");
+    terminal.wait_for("the error", |pane| {
+        pane.contains("--raw -: stdout is a terminal")
+    });
+    assert_eq!(terminal.exit_code(), "1");
+    // One that is no screen, but types.
+    let dumb = Terminal::new(120, 20, "TERM=dumb");
+    dumb.recv(&name, "--count 2");
+    let pane = dumb.wait_for("the summary", |pane| pane.contains("2 frames in"));
+    assert_eq!(pane.matches("  sent ").count(), 2, "{pane}");
+    dumb.recv(&name, "--view terminal");
+    dumb.wait_for("the error", |pane| {
+        pane.contains("--view terminal: stdout is no terminal")
+    });
+    assert_eq!(dumb.exit_code(), "1");
+}
+
+#[test]
+fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
+    let name = TestName::new("terminal-view");
+    let (mut sender, shape, pixels) = red_and_blue(&name);
+    for (variables, red, blue) in [
+        ("COLORTERM=truecolor", "38;2;255;0;0", "38;2;0;0;255"),
+        ("", "38;5;196", "38;5;21"),
+    ] {
+        let terminal = Terminal::new(80, 24, variables);
+        let before = terminal.modes();
+        // Without a display this is where it is shown.
+        terminal.recv(&name, "");
+        terminal.wait_for("the message", |pane| pane.contains("attached to"));
+        sender.publish(shape, &pixels).unwrap();
+        let pane = terminal.wait_for("the status line", |pane| {
+            is_status(status(pane)) || status(pane).ends_with("torn 0")
+        });
+        // Of 20 rows for the picture: 40 half ones, and twice as many columns.
+        let picture: Vec<_> = pane.lines().filter(|line| line.contains('▀')).collect();
+        assert_eq!(picture.len(), 20, "{pane}");
+        assert!(picture.iter().all(|line| *line == "▀".repeat(80)), "{pane}");
+        let coloured = terminal.coloured();
+        let line = coloured.lines().find(|line| line.contains('▀')).unwrap();
+        let at = |colour| {
+            line.find(colour)
+                .unwrap_or_else(|| panic!("no {colour}: {line:?}"))
+        };
+        assert!(at(red) < at(blue), "{line:?}");
+        assert_ne!(terminal.modes(), before);
+        assert!(!terminal.cursor_is_shown());
+
+        terminal.keys(&["q"]);
+        terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+        // The last picture stays.
+        assert!(terminal.pane().contains('▀'));
+        assert_eq!(terminal.exit_code(), "0");
+        assert_eq!(terminal.modes(), before);
+        assert!(terminal.cursor_is_shown());
+    }
+}
+
+#[test]
+fn without_colours_the_picture_is_of_letters() {
+    let name = TestName::new("letters");
+    // From the dark to the sun, so that every letter is in it.
+    let _sender = send(&name, &format!("--image {PICTURE}"));
+    for variables in ["NO_COLOR=1", "TERM=vt220"] {
+        let terminal = Terminal::new(60, 20, variables);
+        terminal.recv(&name, "--view terminal");
+        terminal.wait_for("the status line", |pane| {
+            status(pane).contains(" frames/s") || status(pane).contains("/s ")
+        });
+        let pane = terminal.coloured();
+        for letters in ["...", ":::", "---", "===", "+++", "@@@"] {
+            assert!(pane.contains(letters), "{letters}: {pane}");
+        }
+        assert!(!pane.contains('▀'), "{pane}");
+        assert!(!pane.contains('\x1b'), "{variables}: {pane:?}");
+        terminal.keys(&["q"]);
+        terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+        // The picture alone.
+        terminal.recv(&name, "--view terminal --quiet");
+        terminal.wait_for("the picture", |pane| {
+            pane.contains("===") && !pane.contains("frames in ")
+        });
+        let pane = terminal.pane();
+        assert!(
+            !pane.contains("/s ") && !pane.contains("attached"),
+            "{pane}"
+        );
+        terminal.keys(&["q"]);
+        terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+    }
+}
+
+#[test]
+fn the_picture_fits_again_when_the_terminal_changes_its_size() {
+    let name = TestName::new("resize");
+    let _sender = send(&name, "--size 64x48");
+    let terminal = Terminal::new(100, 30, "");
+    terminal.recv(&name, "--view terminal");
+    for (columns, rows, pictured) in [
+        (100, 30, true),
+        (50, 30, true),
+        (120, 12, true),
+        (5, 3, true),
+        (3, 2, false),
+        (80, 24, true),
+    ] {
+        let size = [columns, rows].map(|side: usize| side.to_string());
+        terminal.tmux(&["resize-window", "-x", &size[0], "-y", &size[1]]);
+        // As wide or as high as there is room, and no more.
+        terminal.wait_for("the picture in its new size", |pane| {
+            let lines: Vec<_> = pane.lines().collect();
+            let width = |line: &str| line.chars().count();
+            let picture = lines.iter().filter(|line| line.contains('▀'));
+            let (high, wide) = picture.fold((0, 0), |(high, wide), line| {
+                (high + 1, width(line).max(wide))
+            });
+            let messages = if rows < 16 { 1 } else { 4 };
+            let fits = wide == columns || high == rows - messages || high + 1 == rows - messages;
+            let status = status(pane).is_ascii();
+            status
+                && if pictured {
+                    fits && wide > 0
+                } else {
+                    wide == 0
+                }
+        });
+    }
+    terminal.keys(&["q"]);
+    assert_eq!(terminal.exit_code(), "0");
+}
+
+#[test]
+fn keys_freeze_and_save_what_the_terminal_shows() {
+    let name = TestName::new("keys");
+    let scratch = Scratch::new(&name);
+    let (mut sender, shape, pixels) = red_and_blue(&name);
+    let terminal = Terminal::new(100, 30, "COLORTERM=truecolor");
+    terminal.line(&format!("cd '{}'", scratch.path().display()));
+    terminal.recv(&name, "--view terminal");
+    terminal.wait_for("the message", |pane| pane.contains("attached to"));
+    sender.publish(shape, &pixels).unwrap();
+    let red = |terminal: &Terminal| terminal.coloured().contains("38;2;255;0;0");
+    wait_until("red is shown", || red(&terminal));
+    terminal.keys(&["Space"]);
+    terminal.keys(&["s"]);
+    let saved = format!("{}-000001.png", &name.as_str()[1..]);
+    terminal.wait_for("where it is", |pane| {
+        pane.contains("saved ") && pane.replace('\n', "").contains(&saved)
+    });
+    // A frame that is received and not shown.
+    let blue = [255, 0, 0].repeat(48 * 24);
+    sender.publish(shape, &blue).unwrap();
+    terminal.wait_for("its number", |pane| frame_of(pane) == Some(2));
+    assert!(red(&terminal));
+    terminal.keys(&["Space"]);
+    wait_until("it is shown", || !red(&terminal));
+    // An arrow begins with Esc and is none.
+    terminal.keys(&["Left"]);
+    terminal.keys(&["x"]);
+    sender.publish(shape, &blue).unwrap();
+    terminal.wait_for("the next", |pane| frame_of(pane) == Some(3));
+    terminal.keys(&["Escape"]);
+    terminal.wait_for("the summary", |pane| pane.contains("3 frames in "));
+
+    let file = scratch.path().join(saved);
+    let image =
+        opencv::imgcodecs::imread(file.to_str().unwrap(), opencv::imgcodecs::IMREAD_COLOR).unwrap();
+    assert_eq!(
+        opencv::prelude::MatTraitConstManual::data_bytes(&image).unwrap(),
+        pixels
+    );
+}
+
+#[test]
+fn signals_leave_the_terminal_as_it_was() {
+    let name = TestName::new("signals");
+    let _sender = send(&name, "--size 64x48");
+    for (signal, code) in [("INT", "0"), ("TERM", "0"), ("QUIT", "131")] {
+        let terminal = Terminal::new(80, 24, "");
+        let before = terminal.modes();
+        terminal.recv(&name, "--view terminal");
+        terminal.wait_for("the picture", |pane| pane.contains('▀'));
+        let kill = format!("{RECV} --name {}", name.as_str());
+        assert!(
+            Command::new("pkill")
+                .args([&format!("-{signal}"), "-f", &format!("^{kill}")])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(terminal.exit_code(), code, "{}", terminal.pane());
+        assert_eq!(terminal.modes(), before, "{signal}");
+        assert!(terminal.cursor_is_shown(), "{signal}");
+    }
+
+    let terminal = Terminal::new(80, 24, "");
+    let before = terminal.modes();
+    terminal.recv(&name, "--view terminal");
+    terminal.wait_for("the picture", |pane| pane.contains('▀'));
+    terminal.keys(&["C-z"]);
+    terminal.wait_for("the shell", |pane| pane.contains("Stopped"));
+    assert_eq!(terminal.modes(), before);
+    assert!(terminal.cursor_is_shown());
+    terminal.line("clear; fg");
+    terminal.wait_for("the picture", |pane| pane.contains('▀'));
+    terminal.keys(&["q"]);
+    terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+    assert_eq!(terminal.modes(), before);
+    // In the background nothing is drawn.
+    terminal.line(&format!(
+        "clear; {RECV} --name {} --count 2 & wait",
+        name.as_str()
+    ));
+    let pane = terminal.wait_for("the summary", |pane| pane.contains("2 frames in"));
+    assert!(!pane.contains('▀') && pane.contains("  sent "), "{pane}");
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_holds_nobody_up() {
+    let name = TestName::new("stalled");
+    let scratch = Scratch::new(&name);
+    let _sender = send(&name, "--size 64x48");
+    let terminal = Terminal::new(80, 24, "COLORTERM=truecolor");
+    terminal.recv(
+        &name,
+        &format!("--view terminal --save '{}'", scratch.path().display()),
+    );
+    terminal.wait_for("the picture", |pane| pane.contains('▀'));
+    terminal.keys(&["C-s"]);
+    let shown = wait_until_still(&terminal);
+    let saved = scratch.files().len();
+    wait_until("frames are received", || scratch.files().len() > saved + 20);
+    assert_eq!(terminal.pane(), shown, "and nothing is drawn");
+    terminal.keys(&["C-q"]);
+    terminal.wait_for("it goes on", |pane| pane != shown);
+    // It ends when it is to, though nothing can be drawn.
+    terminal.keys(&["C-s"]);
+    wait_until_still(&terminal);
+    let kill = format!("^{RECV} --name {}", name.as_str());
+    assert!(
+        Command::new("pkill")
+            .args(["-TERM", "-f", &kill])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let saved = || scratch.files().len();
+    let mut last = usize::MAX;
+    wait_until("it receives no more", || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::mem::replace(&mut last, saved()) == saved()
+    });
+    terminal.keys(&["C-q"]);
+    terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+}
+
+/// Waits until the terminal shows the same for some time, and returns that.
+fn wait_until_still(terminal: &Terminal) -> String {
+    let mut last = String::new();
+    wait_until("the terminal is still", || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let pane = terminal.pane();
+        std::mem::replace(&mut last, pane.clone()) == pane
+    });
+    last
+}
