@@ -197,7 +197,13 @@ impl Attached {
         let control = self.control()?;
         let entry = self.entry?;
         for _ in 0..LEASE_TRIES {
-            let latest = self.newer(control, seen)?;
+            let Some(latest) = self.newer(control, seen) else {
+                // The sender has looked at it; it is needed back as soon as there is something new.
+                self.segment.control.as_ref()?.fetch_lease(entry, true);
+                return None;
+            };
+            // While the lease is on its way to the sender.
+            self.segment.fetch_slot(latest.slot);
             if let Some(held) = slots::lease(control, entry, latest) {
                 let hold = Hold {
                     attached: self,

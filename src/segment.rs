@@ -644,6 +644,22 @@ impl Segment {
         self.id
     }
 
+    /// Has the processor fetch the lease table, to be read.
+    pub(crate) fn fetch_leases(&self) {
+        if let Some(control) = &self.control {
+            (0..self.slots.geometry().leases()).for_each(|entry| control.fetch_lease(entry, false));
+        }
+    }
+
+    /// Has the processor fetch the beginning of a slot and what the control page says of it: to be written, in a segment
+    /// whose slots are mapped for that, else to be read.
+    pub(crate) fn fetch_slot(&self, slot: usize) {
+        self.slots.fetch(slot);
+        if let Some(control) = &self.control {
+            control.fetch(slot, self.slots.writable());
+        }
+    }
+
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

@@ -121,6 +121,7 @@ impl Sender {
     /// smaller frames.
     pub fn loan(&mut self, shape: Shape) -> Result<Loan<'_>, Error> {
         // Step 2 of the protocol comes before step 1 here; it touches nothing but a local.
+        self.segment.fetch_leases();
         let begin_ns = monotonic_ns();
         self.tend_at(begin_ns)?;
         if shape.bytes() > self.plan.geometry.room() {
@@ -291,6 +292,8 @@ impl Loan<'_> {
         if *sleepers {
             wake_all(control);
         }
+        // The next frame's, which readers of the one before it have in their caches.
+        segment.fetch_slot(writer.next());
         Sent {
             frame,
             sent_ms: self.sent_ms,

@@ -107,18 +107,26 @@ impl Writer {
         self.frames
     }
 
+    /// The slot that is likely to be next: the first candidate.
+    pub(crate) fn next(&self) -> usize {
+        lowest(self.usable())
+    }
+
+    /// The slots that may be written: all but the latest, if there are others.
+    fn usable(&self) -> u32 {
+        let all = (1_u32 << self.slots) - 1;
+        match self.latest {
+            Some(latest) if self.slots > 1 => all & !(1 << latest.slot),
+            _ => all,
+        }
+    }
+
     /// Steps 1 and 3 to 6: a slot that nobody reads.
     ///
     /// To give it up, drop it: its sequence stays odd until it is chosen again, so nobody takes what is in it for a frame.
     pub(crate) fn begin(&mut self, control: &ControlPage) -> Writing {
-        let all = (1_u32 << self.slots) - 1;
-        let usable = match self.latest {
-            Some(latest) if self.slots > 1 => all & !(1 << latest.slot),
-            _ => all,
-        };
+        let usable = self.usable();
         let odd = 2 * (self.frames + 1) - 1;
-        let lowest = |slots: u32| slots.trailing_zeros() as usize;
-
         let mut slot = lowest(usable);
         // Release: pairs with the Acquire in `lease`.
         // - A reader that finds this odd value also finds the newer `latest` when it looks again.
@@ -182,6 +190,10 @@ impl Writer {
         // - What is news (`latest`, `state`) must not move below: a reader that read the new word must see the news.
         control.wake.store(self.wake, Ordering::Release);
     }
+}
+
+fn lowest(slots: u32) -> usize {
+    slots.trailing_zeros() as usize
 }
 
 /// The slots that are in somebody's lease, as a bit mask. Each entry is read once.

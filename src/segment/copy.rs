@@ -39,6 +39,26 @@ pub(crate) unsafe fn copy_into_slot(dst: *mut u8, src: *const u8, len: usize) {
     unsafe { copy(dst, src, len) }
 }
 
+/// Has the processor fetch a cache line, for itself alone if it is to be written. The line of another core takes as long
+/// as all the instructions of a publication, and several at a time take no longer than one.
+pub(crate) fn fetch(line: *const u8, write: bool) {
+    #[cfg(target_arch = "x86_64")]
+    if write {
+        // By hand: the compiler makes a fetch for reading of it, unless it may rely on the instruction. Every 64-bit processor
+        // takes it, as a hint or as nothing.
+        // SAFETY: a hint touches no memory, whatever the address (Intel SDM 2B, PREFETCHW).
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
+        }
+    } else {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: as above (PREFETCHh).
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (line, write);
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 #[expect(

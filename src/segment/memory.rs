@@ -118,6 +118,19 @@ impl Slots {
         unsafe { &*self.start(slot).cast::<HeaderWords>() }
     }
 
+    /// Has the processor fetch the beginning of a slot, which is about to be read or written, without waiting for it.
+    pub(crate) fn fetch(&self, slot: usize) {
+        let start = self.start(slot);
+        // The header, and pixels enough to begin with.
+        for line in 0..2 {
+            copy::fetch(start.wrapping_add(64 * line), self.writable());
+        }
+    }
+
+    pub(crate) fn writable(&self) -> bool {
+        self.access == Access::Write
+    }
+
     /// The header of a slot, which may be torn.
     pub(crate) fn header(&self, slot: usize) -> FrameHeader {
         let mut bytes = [0; FrameHeader::LEN];
@@ -228,6 +241,16 @@ impl Control {
 
     pub(crate) fn writable(&self) -> bool {
         self.access == Access::Write
+    }
+
+    /// Has the processor fetch a lease entry, to be written by its owner or read by the sender.
+    pub(crate) fn fetch_lease(&self, entry: usize, write: bool) {
+        copy::fetch(std::ptr::from_ref(&self.page().lease[entry]).cast(), write);
+    }
+
+    /// Has the processor fetch what the page says of a slot, to be written by its sender or read by others.
+    pub(crate) fn fetch(&self, slot: usize, write: bool) {
+        copy::fetch(std::ptr::from_ref(&self.page().slot[slot]).cast(), write);
     }
 
     /// Whether memory was missing when it was touched: see [`Guard::hit`].
