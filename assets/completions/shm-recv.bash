@@ -23,7 +23,7 @@ _shm__recv() {
 
     case "${cmd}" in
         shm__recv)
-            opts="-n -c -t -v -s -r -j -q -l -h -V --name --width --height --channels --count --timeout --view --save --record --raw --log --json --quiet --plot --list --clean --help --version"
+            opts="-n -c -t -w -v -s -r -j -q -l -h -V --name --width --height --channels --count --timeout --wait --view --save --record --raw --log --json --quiet --plot --list --clean --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -63,6 +63,14 @@ _shm__recv() {
                     ;;
                 -t)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait)
+                    COMPREPLY=($(compgen -W "sleep predict spin" -- "${cur}"))
+                    return 0
+                    ;;
+                -w)
+                    COMPREPLY=($(compgen -W "sleep predict spin" -- "${cur}"))
                     return 0
                     ;;
                 --view)

@@ -4,6 +4,9 @@ complete -c shm-recv -l height -d 'Take only frames of this height, in pixels' -
 complete -c shm-recv -l channels -d 'Take only frames of this many channels: 1 gray, 3 BGR, 4 BGRA' -r
 complete -c shm-recv -s c -l count -d 'Stop after this many frames' -r
 complete -c shm-recv -s t -l timeout -d 'Fail when no new frame came for so long [default: wait for ever]' -r
+complete -c shm-recv -s w -l wait -d 'How to wait for a frame' -r -f -a "sleep\t'Asleep, until the sender wakes it'
+predict\t'Asleep until shortly before the next frame of a steady stream is due, then watching for it: 5 % of a processor at most'
+spin\t'Watching all the time: a whole processor'"
 complete -c shm-recv -s v -l view -d 'Where to show frames' -r -f -a "auto\t'In a window if there is a display, else in the terminal if stdout is one, else nowhere'
 window\t'In a window: h hides the numbers, space freezes the picture, s saves it, q or Esc ends'
 terminal\t'In the terminal: the same keys'

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Fail when no new frame came for so long [default: wait for ever]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds, help_heading = TAKEN)]
     pub timeout: Option<Duration>,
+    /// How to wait for a frame
+    #[arg(short, long, value_name = "HOW", default_value = "predict", help_heading = TAKEN)]
+    pub wait: WaitBy,
 
     /// Where to show frames
     #[arg(short, long, value_name = "WHERE", default_value = "auto", help_heading = DONE)]
@@ -76,9 +79,9 @@ const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
 /// What makes no sense with --list and --clean.
-const RECEIVING: [&str; 13] = [
-    "name", "width", "height", "channels", "count", "timeout", "view", "save", "record", "raw",
-    "log", "quiet", "plot",
+const RECEIVING: [&str; 14] = [
+    "name", "width", "height", "channels", "count", "timeout", "wait", "view", "save", "record",
+    "raw", "log", "quiet", "plot",
 ];
 
 const EXAMPLES: &str = "\
@@ -100,6 +103,27 @@ pub(crate) enum View {
     Terminal,
     /// Nowhere
     None,
+}
+
+/// [`shm_frame::WaitBy`], as a flag.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum WaitBy {
+    /// Asleep, until the sender wakes it
+    Sleep,
+    /// Asleep until shortly before the next frame of a steady stream is due, then watching for it: 5 % of a processor at most
+    Predict,
+    /// Watching all the time: a whole processor
+    Spin,
+}
+
+impl From<WaitBy> for shm_frame::WaitBy {
+    fn from(wait: WaitBy) -> Self {
+        match wait {
+            WaitBy::Sleep => Self::Sleep,
+            WaitBy::Predict => Self::Predict,
+            WaitBy::Spin => Self::Spin,
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
-use shm_frame::{End, Error, Name, Receiver, Wait};
+use shm_frame::{End, Error, Name, Receiver, Wait, WaitBy};
 
 use crate::cli::output::Output;
 
@@ -49,6 +49,7 @@ pub(crate) enum Step<'a> {
 /// A receiver that attaches to whatever the name means.
 pub(crate) struct Follow<'a> {
     name: Name,
+    wait_by: WaitBy,
     output: Output<'a>,
     receiver: Option<Receiver>,
     /// The receiver's segment has not ended.
@@ -60,9 +61,10 @@ pub(crate) struct Follow<'a> {
 }
 
 impl<'a> Follow<'a> {
-    pub(crate) fn new(name: Name, output: Output<'a>) -> Self {
+    pub(crate) fn new(name: Name, wait_by: WaitBy, output: Output<'a>) -> Self {
         Self {
             name,
+            wait_by,
             output,
             receiver: None,
             attached: false,
@@ -118,7 +120,8 @@ impl<'a> Follow<'a> {
         let found = match &mut self.receiver {
             Some(receiver) => receiver.reopen(),
             None => match Receiver::open(&self.name) {
-                Ok(receiver) => {
+                Ok(mut receiver) => {
+                    receiver.set_wait_by(self.wait_by);
                     self.receiver = Some(receiver);
                     Ok(true)
                 }

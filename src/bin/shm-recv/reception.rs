@@ -146,7 +146,7 @@ impl<'a> Reception<'a> {
         } else {
             SLICE
         };
-        let mut follow = Follow::new(self.args.name.clone(), self.output);
+        let mut follow = Follow::new(self.args.name.clone(), self.args.wait.into(), self.output);
         let mut last_frame = Instant::now();
         while !stop::requested()
             && self
