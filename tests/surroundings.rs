@@ -8,13 +8,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use common::commands::{RECV, SEND, command, recv, send};
 use common::frames::{self, Random};
 use common::{Program, Scratch, TestName, open, take, wait_until};
-use shm_frame::{Error, Sender, SenderOptions, Shape, Wait};
+use shm_frame::{Error, Sender, SenderOptions, Shape};
 
 /// Not a test but where this program comes in again, in a mount namespace of its own.
 #[test]
@@ -349,70 +349,50 @@ fn a_signal_at_any_moment_ends_both_and_leaves_nothing() {
     }
 }
 
+/// Processor time that a process has used, in ticks; see `proc_pid_stat(5)`.
+fn ticks(program: &Program) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", program.pid())).unwrap();
+    let fields: Vec<_> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    [11, 12]
+        .map(|i| fields[i].parse::<u64>().unwrap())
+        .iter()
+        .sum()
+}
+
+/// Starts a command that says something all the time to a pipe or a terminal that nobody reads, until it is stuck, and
+/// ends it.
+fn end_stuck(mut command: Command, terminal: bool) {
+    let (_unread, stdout) = if terminal {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        (pty.master, pty.slave)
+    } else {
+        nix::unistd::pipe().unwrap()
+    };
+    let mut program = Program::start_mute(command.stdout(stdout));
+    let mut before = 0;
+    wait_until("it is stuck", || {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = ticks(&program);
+        now > 0 && now == std::mem::replace(&mut before, now)
+    });
+    program.signal("TERM");
+    program.ends_with(0);
+}
+
 #[test]
 fn one_signal_ends_a_command_whose_output_nobody_reads() {
-    let name = TestName::new("stuck");
-    let start = |program: &str, args: &str| {
-        let mut command = command(program, &name, args);
-        // Pipes that stay open, and are not read.
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let mut sender = start(SEND, "--fps 0 --json --size 64x48");
-    // It stands still when the pipe is full.
-    let mut receiver = open(&name);
-    wait_until("the sender is stuck", || {
-        match receiver.wait(Duration::from_secs(1)).unwrap() {
-            Wait::Frame => {
-                receiver.lease().unwrap();
-                false
-            }
-            wait => wait == Wait::Timeout,
-        }
-    });
-    let mut second = open(&name);
-    let options = SenderOptions {
-        capacity: 192,
-        replace: true,
-        ..SenderOptions::default()
-    };
-    let busy = TestName::new("stuck-receiver");
-    let mut source = Sender::create(&busy.name(), &options).unwrap();
-    let mut stuck_receiver = {
-        let mut command = command(RECV, &busy, "--json");
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let shape = Shape::new(8, 8, 3).unwrap();
-    // Its pipe has 64 kB, and a line more than 100 bytes.
-    let end = Instant::now() + Duration::from_secs(4);
-    while Instant::now() < end {
-        source.publish(shape, &[0; 192]).unwrap();
-        std::thread::sleep(Duration::from_millis(1));
+    for terminal in [false, true] {
+        let name = TestName::new("stuck");
+        let args = "--fps 0 --json --size 64x48";
+        end_stuck(command(SEND, &name, args), terminal);
+        assert!(!name.file().exists(), "the segment is closed and gone");
+        let mut sender = send(&name, "--fps 500 --size 64x48");
+        end_stuck(command(RECV, &name, "--json"), terminal);
+        sender.interrupt();
     }
-    for child in [&mut sender, &mut stuck_receiver] {
-        let kill = Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
-            .status();
-        assert!(kill.unwrap().success());
-        let mut status = None;
-        wait_until("it ended", || {
-            status = child.try_wait().unwrap();
-            status.is_some()
-        });
-        assert!(status.unwrap().success(), "{status:?}");
-    }
-    assert!(!name.file().exists(), "the segment is closed and gone");
-    wait_until("its receiver is told", || {
-        matches!(
-            second.wait(Duration::from_millis(10)).unwrap(),
-            Wait::Ended(_)
-        )
-    });
 }

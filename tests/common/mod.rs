@@ -96,6 +96,24 @@ impl Program {
         }
     }
 
+    /// The same with an stdout of the test's own.
+    pub fn start_mute(command: &mut Command) -> Self {
+        let what = format!("{command:?}");
+        let child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        Self {
+            child,
+            what,
+            stdout: Arc::default(),
+            stderr: Arc::default(),
+            readers: vec![],
+        }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,11 +1,16 @@
 //! Where words go: results to stdout, for people or as JSON, and all else to stderr.
 
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::errno::Errno;
-use nix::libc::PIPE_BUF;
+use nix::libc::{self, PIPE_BUF};
 use nix::poll::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
@@ -86,40 +91,66 @@ pub(crate) fn line(text: &str) -> Result<()> {
 
 /// Puts bytes on stdout.
 pub(crate) fn write(bytes: &[u8]) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    // A pipe that is writable has room for so much; all of it at once could block.
-    for piece in bytes.chunks(PIPE_BUF) {
-        if !wait_until_writable(&stdout) {
-            return Ok(());
-        }
-        stdout.write_all(piece)?;
-        stdout.flush()?;
-    }
-    Ok(())
+    static STDOUT: OnceLock<File> = OnceLock::new();
+    Ok(write_all(opened(&STDOUT, &io::stdout())?, bytes)?)
 }
 
 /// Says something on stderr.
 pub(crate) fn warn(text: &str) {
-    let mut stderr = io::stderr().lock();
-    if wait_until_writable(&stderr) {
-        // If nobody reads stderr, nobody wants to know.
-        let _ = writeln!(stderr, "{text}");
-    }
+    static STDERR: OnceLock<File> = OnceLock::new();
+    // If nobody reads stderr, nobody wants to know.
+    let _ = opened(&STDERR, &io::stderr())
+        .and_then(|stderr| write_all(stderr, format!("{text}\n").as_bytes()));
 }
 
-/// Waits until a line can be written without blocking: a pipe that is writable has room for one (`pipe(7)`, `PIPE_BUF`).
-/// `false`: a signal asks for the end, and whoever should read does not. A write that blocks would keep that from being heard.
-fn wait_until_writable(to: &impl AsFd) -> bool {
+/// One of the standard streams, so that writing to it does not block. A terminal or a pipe is opened anew for that: others
+/// share the description that there is.
+fn opened<'a>(once: &'a OnceLock<File>, stream: &impl AsFd) -> io::Result<&'a File> {
+    if let Some(file) = once.get() {
+        return Ok(file);
+    }
+    let shared = File::from(stream.as_fd().try_clone_to_owned()?);
+    let blocks = shared.is_terminal() || shared.metadata()?.file_type().is_fifo();
+    let own = blocks
+        .then(|| {
+            OpenOptions::new()
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+                .open(format!("/proc/self/fd/{}", shared.as_raw_fd()))
+        })
+        // Another user's terminal, after su(1): then it has to do as it is.
+        .and_then(io::Result::ok);
+    Ok(once.get_or_init(|| own.unwrap_or(shared)))
+}
+
+/// Writes all of it, unless a signal asks for the end and whoever should read does not: a write that blocks would keep that
+/// from being heard.
+fn write_all(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
     const SLICE: u16 = 100;
-    const GRACE: u16 = 1000;
-    loop {
-        let stop = stop::requested();
+    const GRACE: Duration = Duration::from_secs(1);
+    let mut taken = Instant::now();
+    while !bytes.is_empty() {
         let mut fds = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
-        match poll(&mut fds, if stop { GRACE } else { SLICE }) {
-            Ok(0) if stop => return false,
+        match poll(&mut fds, SLICE) {
             Ok(0) | Err(Errno::EINTR) => {}
-            // Errors are for the write to find.
-            Ok(_) | Err(_) => return true,
+            // Errors are for the write to find. What can block has room for so much (pipe(7), PIPE_BUF).
+            Ok(_) | Err(_) => match to.write(&bytes[..bytes.len().min(PIPE_BUF)]) {
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    taken = Instant::now();
+                    continue;
+                }
+                // A terminal may have room, but not for a line end, which are two bytes to it.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            },
+        }
+        if stop::requested() && taken.elapsed() > GRACE {
+            return Ok(());
         }
     }
+    Ok(())
 }
