@@ -103,29 +103,29 @@ pub(crate) fn warn(text: &str) {
         .and_then(|stderr| write_all(stderr, format!("{text}\n").as_bytes()));
 }
 
-/// One of the standard streams, so that writing to it does not block. A terminal or a pipe is opened anew for that: others
-/// share the description that there is.
+/// One of the standard streams, so that writing to it does not block. The description that there is others share.
 fn opened<'a>(once: &'a OnceLock<File>, stream: &impl AsFd) -> io::Result<&'a File> {
     if let Some(file) = once.get() {
         return Ok(file);
     }
     let shared = File::from(stream.as_fd().try_clone_to_owned()?);
     let blocks = shared.is_terminal() || shared.metadata()?.file_type().is_fifo();
-    let own = blocks
-        .then(|| {
-            OpenOptions::new()
-                .write(true)
-                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-                .open(format!("/proc/self/fd/{}", shared.as_raw_fd()))
-        })
-        // Another user's terminal, after su(1): then it has to do as it is.
-        .and_then(io::Result::ok);
+    // Another user's terminal, after su(1), has to do as it is.
+    let own = blocks.then(|| anew(&shared)).and_then(io::Result::ok);
     Ok(once.get_or_init(|| own.unwrap_or(shared)))
+}
+
+/// A terminal or a pipe, opened anew, so that writing to it does not block.
+pub(crate) fn anew(stream: &impl AsFd) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{}", stream.as_fd().as_raw_fd()))
 }
 
 /// Writes all of it, unless a signal asks for the end and whoever should read does not: a write that blocks would keep that
 /// from being heard.
-fn write_all(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_all(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
     const SLICE: u16 = 100;
     const GRACE: Duration = Duration::from_secs(1);
     let mut taken = Instant::now();

@@ -1,6 +1,5 @@
 //! `--list` and `--clean`: what is in /dev/shm.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -201,7 +200,6 @@ pub(crate) fn clean(json: bool) -> Result<()> {
     if cleaned.is_empty() && !json {
         output::warn("no segments of dead senders in /dev/shm");
     }
-    io::stdout().flush()?;
     if failed > 0 {
         bail!(
             "--clean: {failed} of {} could not be removed",

@@ -1,14 +1,12 @@
 //! A terminal: its size, its colours, its keys, and writes that nobody gets stuck in.
 
 use std::env;
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, poll};
 use rustix::process::getpgrp;
 use rustix::termios::{
@@ -16,10 +14,8 @@ use rustix::termios::{
     tcsetattr,
 };
 
-use crate::cli::stop;
+use crate::cli::{output, stop};
 
-/// How long a write goes on after the end was asked for.
-const LAST_WRITE: Duration = Duration::from_millis(500);
 /// How long to wait at a time.
 const SLICE: Duration = Duration::from_millis(50);
 
@@ -101,19 +97,15 @@ impl Size {
 impl Tty {
     /// The terminal that a stream is, if it is one that can be drawn on, and this process is not in its background.
     pub(crate) fn of(stream: Stream) -> Option<Self> {
-        let (is_terminal, path) = match stream {
-            Stream::Stdout => (io::stdout().is_terminal(), "/proc/self/fd/1"),
-            Stream::Stderr => (io::stderr().is_terminal(), "/proc/self/fd/2"),
+        let (is_terminal, out) = match stream {
+            Stream::Stdout => (io::stdout().is_terminal(), output::anew(&io::stdout())),
+            Stream::Stderr => (io::stderr().is_terminal(), output::anew(&io::stderr())),
         };
         let term = env::var("TERM").unwrap_or_default();
         if !is_terminal || matches!(term.as_str(), "" | "dumb" | "unknown") {
             return None;
         }
-        let out = OpenOptions::new()
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
-            .open(path)
-            .ok()?;
+        let out = out.ok()?;
         // Fails for a terminal that is not this process's: then there is no foreground.
         if tcgetpgrp(&out).is_ok_and(|group| group != getpgrp()) {
             return None;
@@ -158,24 +150,9 @@ impl Tty {
     }
 
     /// Writes all of it, or gives up if the terminal takes nothing and the end is asked for.
-    pub(crate) fn write(&self, mut bytes: &[u8]) {
-        let mut last = None;
-        while !bytes.is_empty() {
-            match (&self.out).write(bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if stop::requested()
-                        && last.get_or_insert_with(Instant::now).elapsed() > LAST_WRITE
-                    {
-                        return;
-                    }
-                    ready(&self.out, PollFlags::POLLOUT, SLICE);
-                }
-                // It is gone, and whoever looked at it as well.
-                Err(_) => return,
-            }
-        }
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        // An error is a terminal that is gone, and whoever looked at it as well.
+        let _ = output::write_all(&self.out, bytes);
     }
 
     /// From now on keys come one by one and unseen, if there is a keyboard.
