@@ -52,7 +52,7 @@ pub struct ListedControl {
     pub fps: Option<f64>,
     /// The sender's process, in its own pid namespace.
     pub pid: u32,
-    /// The sender's command, if that process is known to be the sender.
+    /// The command of that process, if it can be the sender: it has the segment open or, where that cannot be seen, its owner.
     pub command: Option<String>,
     /// Whether the sender lives.
     pub alive: bool,

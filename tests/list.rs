@@ -301,7 +301,10 @@ fn an_empty_directory_is_said_to_be_so() {
     let shm = Shm::new();
     for (args, says) in [
         ("--list", "no segments in /dev/shm"),
-        ("--clean", "no segments of dead senders in /dev/shm"),
+        (
+            "--clean",
+            "no segments of dead senders in /dev/shm, of those that you may read",
+        ),
     ] {
         let program = shm.run(args);
         program.assert_stderr(says);

@@ -198,7 +198,7 @@ pub(crate) fn clean(json: bool) -> Result<()> {
         }
     }
     if cleaned.is_empty() && !json {
-        output::warn("no segments of dead senders in /dev/shm");
+        output::warn("no segments of dead senders in /dev/shm, of those that you may read");
     }
     if failed > 0 {
         bail!(
