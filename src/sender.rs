@@ -184,8 +184,10 @@ impl Sender {
             // A sender without a control page may be between its unlink and its create: look again.
             None if !self.nameless => self.nameless = true,
             None => match self.move_to(self.plan) {
-                // This one still has the memory, and its receivers: go on for them, and don't try all the time.
+                // This one still has the memory, and its receivers: go on for them, and where there is no room don't try all
+                // the time.
                 Err(Error::NoRoom { .. }) => self.look_at_ns = now + 10 * LOOK_NS,
+                Err(Error::Busy { .. }) => {}
                 result => return result,
             },
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::frames::{self, Checked, Random, Take, create, number, signal_file, start};
-use common::{Program, Scratch, TestName, open_name, take, wait_until};
+use common::{Program, Scratch, TestName, open_name, status_kb, take, wait_until};
 use shm_frame::{Error, FrameHeader, Name, Receiver, Wait};
 
 const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
@@ -119,15 +119,9 @@ fn truncation_and_removal_end_neither_side_and_show_no_frame_that_is_not_whole()
 
 // --- lies
 
-/// Address space that this process has at most had, in kB; see `proc_pid_status(5)`.
+/// Address space that this process has at most had.
 fn peak_kb() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-    line.unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap()
+    status_kb(std::process::id(), "VmPeak")
 }
 
 /// Takes whatever it is given, in either way, and reads all of it.

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 
 use common::frames::create;
-use common::{TestName, open, open_name};
+use common::{TestName, open, open_name, status_kb};
 use shm_frame::Shape;
 
 /// What a process and `/dev/shm` have.
@@ -38,17 +38,9 @@ fn held(name: &TestName) -> Held {
     }
 }
 
-/// Memory of this process's own, in kB; see `proc_pid_status(5)`.
+/// Memory of this process's own.
 fn memory_kb() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    line.unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap()
+    status_kb(std::process::id(), "RssAnon")
 }
 
 /// Does it a few times, to be warm, then often, and compares before and after.

@@ -284,23 +284,29 @@ fn a_reader_that_locks_what_it_may_makes_no_dead_sender_look_alive() {
 
 #[test]
 fn a_reader_that_locks_what_it_may_keeps_nobody_from_publishing() {
-    let name = TestName::new("locked-live");
-    let mut sender = create(&name.name(), 4, 192).unwrap();
-    let shared = share(&name, 1);
-    // Broken, and not to be replaced while that is locked.
-    let file = fs::File::options().write(true).open(name.file()).unwrap();
-    file.set_len(0).unwrap();
     let shape = Shape::new(8, 8, 3).unwrap();
-    let end = Instant::now() + Duration::from_millis(500);
-    while Instant::now() < end {
-        sender.publish(shape, &[0; 192]).unwrap();
+    for removed in [false, true] {
+        let name = TestName::new("locked-live");
+        let mut sender = create(&name.name(), 4, 192).unwrap();
+        let shared = share(&name, 1);
+        // Gone or broken, and not to be made anew while that is locked.
+        if removed {
+            fs::remove_file(name.file()).unwrap();
+        } else {
+            let file = fs::File::options().write(true).open(name.file()).unwrap();
+            file.set_len(0).unwrap();
+        }
+        let end = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < end {
+            sender.publish(shape, &[0; 192]).unwrap();
+        }
+        drop(shared);
+        wait_until("the segment is made anew", || {
+            sender.publish(shape, &[0; 192]).unwrap();
+            fs::metadata(name.file()).is_ok_and(|file| file.len() > 0)
+        });
+        take(&mut open(&name));
     }
-    drop(shared);
-    wait_until("the segment is made anew", || {
-        sender.publish(shape, &[0; 192]).unwrap();
-        fs::metadata(name.file()).is_ok_and(|file| file.len() > 0)
-    });
-    take(&mut open(&name));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use common::frames::{
     self, Checked, Random, Take, create, number, signal_file, start, wait_for_file,
 };
-use common::{PATIENCE, Program, Scratch, TestName, open, open_name};
+use common::{PATIENCE, Program, Scratch, TestName, open, open_name, status_kb};
 use shm_frame::{End, Name, Wait, WaitBy};
 
 const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
@@ -258,16 +258,6 @@ fn visit(name: &Name, role: &str, until: &std::path::Path) {
     frames::follow(name, take, USUAL, end);
 }
 
-/// Memory that a process holds in kB by itself, without what it shares; see `proc_pid_status(5)`.
-fn own_memory_kb(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let kb = line.unwrap().trim().trim_end_matches(" kB");
-    kb.parse().unwrap()
-}
-
 fn descriptors(program: &Program) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", program.pid()))
         .unwrap()
@@ -288,7 +278,7 @@ fn a_long_run_is_whole_and_memory_stays_flat() {
     // One receiver stays, to see that its memory is flat, too.
     let mut resident = start(&format!("copy {}", u32::MAX), &name);
     resident.wait_for("frames=");
-    let held = |program: &Program| (own_memory_kb(program), descriptors(program));
+    let held = |program: &Program| (status_kb(program.pid(), "RssAnon"), descriptors(program));
     let before = [held(&sender), held(&resident)];
     let shared = std::fs::metadata(name.file()).unwrap().len();
 
@@ -325,7 +315,7 @@ fn a_long_run_is_whole_and_memory_stays_flat() {
         }
     }
     for (program, (memory, files)) in [&sender, &resident].into_iter().zip(before) {
-        let grown = own_memory_kb(program).saturating_sub(memory);
+        let grown = status_kb(program.pid(), "RssAnon").saturating_sub(memory);
         assert!(grown < 1024, "grew by {grown} kB");
         assert_eq!(descriptors(program), files);
         println!("memory grew by {grown} kB");

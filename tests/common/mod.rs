@@ -223,6 +223,17 @@ impl Drop for Program {
     }
 }
 
+/// A size that a process's status tells, in kB; see `proc_pid_status(5)`.
+pub fn status_kb(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kb = line
+        .unwrap()
+        .trim_start_matches(':')
+        .trim_end_matches(" kB");
+    kb.trim().parse().unwrap()
+}
+
 /// Waits until `happened`.
 pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
