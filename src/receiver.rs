@@ -93,7 +93,8 @@ pub struct Frame {
     pub sent_ms: i64,
     /// Unix time in ms when the receiver had it.
     pub received_ms: i64,
-    /// From before the first byte was written until the receiver had the frame, in ns. By the monotonic clock; without a
+    /// From before the first byte was written until the receiver had the frame: found it, if it is leased, and else had copied
+    /// it; in ns. By the monotonic clock; without a
     /// control page by the wall clock, which has steps of a ms here and may have been set in between.
     pub delay_ns: i64,
     /// Frames that were published since the last one taken and never seen here. Unknown, and 0, without a control page.
@@ -197,19 +198,18 @@ impl Attached {
         let control = self.control()?;
         let entry = self.entry?;
         for _ in 0..LEASE_TRIES {
-            let Some(latest) = self.newer(control, seen) else {
-                // The sender has looked at it; it is needed back as soon as there is something new.
-                self.segment.control.as_ref()?.fetch_lease(entry, true);
-                return None;
-            };
-            // While the lease is on its way to the sender.
+            let latest = self.newer(control, seen)?;
+            // The sender has changed the slot and looked at the lease: all lines at once, and the clock while they are on their way.
+            self.segment.control.as_ref()?.fetch_lease(entry, true);
             self.segment.fetch_slot(latest.slot);
+            let found_ns = monotonic_ns();
             if let Some(held) = slots::lease(control, entry, latest) {
                 let hold = Hold {
                     attached: self,
                     control,
                     entry,
                     held,
+                    found_ns,
                 };
                 return Some((latest, hold));
             }
@@ -294,9 +294,16 @@ struct Words {
 }
 
 impl Words {
-    /// The frame that was received just now.
-    fn frame(&self, number: u64, shape: Shape, skipped: u64, path: Path, wall: &mut Wall) -> Frame {
-        let now = monotonic_ns();
+    /// The frame that was received at `now`.
+    fn frame(
+        &self,
+        number: u64,
+        shape: Shape,
+        skipped: u64,
+        path: Path,
+        now: u64,
+        wall: &mut Wall,
+    ) -> Frame {
         Frame {
             number,
             shape,
@@ -543,7 +550,15 @@ impl Receiver {
             self.predictor.published(latest.frame, words.publish_ns);
         }
         let shape = attached.shape(words.header)?;
-        let frame = words.frame(latest.frame, shape, skipped, Path::Leased, &mut self.wall);
+        let (number, found_ns) = (latest.frame, hold.found_ns);
+        let frame = words.frame(
+            number,
+            shape,
+            skipped,
+            Path::Leased,
+            found_ns,
+            &mut self.wall,
+        );
         Ok(Some(Lease { hold, frame }))
     }
 
@@ -596,8 +611,15 @@ impl Receiver {
         if self.wait_by == WaitBy::Predict {
             self.predictor.published(latest.frame, words.publish_ns);
         }
-        let frame = words.frame(latest.frame, shape?, skipped, Path::Copied, &mut self.wall);
-        Ok(Some(frame))
+        let (number, now) = (latest.frame, monotonic_ns());
+        Ok(Some(words.frame(
+            number,
+            shape?,
+            skipped,
+            Path::Copied,
+            now,
+            &mut self.wall,
+        )))
     }
 }
 
@@ -747,6 +769,8 @@ struct Hold<'a> {
     control: &'a ControlPage,
     entry: usize,
     held: Held,
+    /// When the frame was found, by the monotonic clock.
+    found_ns: u64,
 }
 
 impl Drop for Hold<'_> {

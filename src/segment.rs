@@ -645,6 +645,7 @@ impl Segment {
     }
 
     /// Has the processor fetch the lease table, to be read.
+    #[inline]
     pub(crate) fn fetch_leases(&self) {
         if let Some(control) = &self.control {
             (0..self.slots.geometry().leases()).for_each(|entry| control.fetch_lease(entry, false));
@@ -653,6 +654,7 @@ impl Segment {
 
     /// Has the processor fetch the beginning of a slot and what the control page says of it: to be written, in a segment
     /// whose slots are mapped for that, else to be read.
+    #[inline]
     pub(crate) fn fetch_slot(&self, slot: usize) {
         self.slots.fetch(slot);
         if let Some(control) = &self.control {
@@ -681,6 +683,7 @@ impl Segment {
 
     /// Whether what is mapped is still the segment that was opened: not truncated, not overwritten, not even for a moment.
     /// Cheap: for every frame.
+    #[inline]
     pub(crate) fn intact(&self) -> bool {
         // What was read before must not move below: it is asked about.
         fence(Ordering::Acquire);

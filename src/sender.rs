@@ -64,6 +64,8 @@ pub struct Sender {
     leased: u32,
     /// At the last look there were receivers that sleep.
     sleepers: bool,
+    /// When the last frame was published, by the monotonic clock.
+    published_ns: u64,
     wall: Wall,
 }
 
@@ -91,6 +93,7 @@ impl Sender {
             nameless: false,
             leased: 0,
             sleepers: false,
+            published_ns: 0,
             wall: Wall::default(),
         })
     }
@@ -141,6 +144,7 @@ impl Sender {
             sender: self,
             writing,
             shape,
+            begin_ns,
             sent_ms,
         })
     }
@@ -155,6 +159,7 @@ impl Sender {
         self.tend_at(monotonic_ns())
     }
 
+    #[inline]
     fn tend_at(&mut self, now: u64) -> Result<(), Error> {
         if now >= self.look_at_ns || !self.segment.intact() {
             self.look(now)?;
@@ -173,6 +178,7 @@ impl Sender {
     }
 
     /// Looks after the segment.
+    #[cold]
     fn look(&mut self, now: u64) -> Result<(), Error> {
         self.look_at_ns = now + LOOK_NS;
         if self.segment.look()? == Look::Broken || !self.segment.constants_hold() {
@@ -257,6 +263,7 @@ pub struct Loan<'a> {
     sender: &'a mut Sender,
     writing: Writing,
     shape: Shape,
+    begin_ns: u64,
     sent_ms: i64,
 }
 
@@ -270,10 +277,13 @@ impl Loan<'_> {
     }
 
     fn write(&mut self, pixels: &[u8]) {
-        self.sender
-            .segment
-            .slots
-            .write(&mut self.writing, self.shape, pixels);
+        let pause_ns = self.begin_ns.saturating_sub(self.sender.published_ns);
+        self.sender.segment.slots.write(
+            &mut self.writing,
+            self.shape,
+            pixels,
+            pause_ns > COLD_AFTER_NS,
+        );
     }
 
     /// Makes the frame visible.
@@ -282,11 +292,16 @@ impl Loan<'_> {
             segment,
             writer,
             sleepers,
+            published_ns,
             ..
         } = self.sender;
+        // What the pixels pushed out of the cache, all at once.
+        segment.fetch_slot(self.writing.slot());
+        let publish_ns = monotonic_ns();
         control(segment).slot[self.writing.slot()]
             .publish_ns
-            .store(monotonic_ns(), Ordering::Relaxed);
+            .store(publish_ns, Ordering::Relaxed);
+        *published_ns = publish_ns;
         segment.slots.finish(&self.writing);
         let control = control(segment);
         let frame = writer.publish(control, self.writing);
@@ -302,6 +317,9 @@ impl Loan<'_> {
         }
     }
 }
+
+/// After a pause this long, the next slot is no longer in the cache of a sender's processor.
+const COLD_AFTER_NS: u64 = 100_000;
 
 #[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
 const LOOK_NS: u64 = LOOK.as_nanos() as u64;

@@ -124,6 +124,7 @@ impl Writer {
     /// Steps 1 and 3 to 6: a slot that nobody reads.
     ///
     /// To give it up, drop it: its sequence stays odd until it is chosen again, so nobody takes what is in it for a frame.
+    #[inline]
     pub(crate) fn begin(&mut self, control: &ControlPage) -> Writing {
         let usable = self.usable();
         let odd = 2 * (self.frames + 1) - 1;
@@ -156,6 +157,7 @@ impl Writer {
         clippy::needless_pass_by_value,
         reason = "the slot is not the writer's any more"
     )]
+    #[inline]
     pub(crate) fn publish(&mut self, control: &ControlPage, writing: Writing) -> u64 {
         self.frames += 1;
         let latest = Latest {

@@ -6,8 +6,8 @@
 
 #![expect(unsafe_code, reason = "shared memory")]
 
-/// From this many bytes on, pixels are written past the cache: they would push each other out of it before they are read.
-pub(crate) const NON_TEMPORAL_FROM: usize = 8 << 20;
+/// So many bytes are cold at any rate: two frames and two slots push each other out of the cache.
+const COLD_FROM: usize = 4 << 20;
 
 /// Copies `len` bytes. Another process may be changing them: then what arrives is torn, byte for byte.
 ///
@@ -24,14 +24,18 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
     unsafe { std::ptr::copy_nonoverlapping(src, dst, len) }
 }
 
-/// Copies `len` bytes into a slot, past the cache if there are many. When it returns, a Release store publishes them.
+/// Copies `len` bytes into a slot. When it returns, a Release store publishes them.
+///
+/// A slot that is `cold`, or large, is written past the cache: a store would first fetch what it is about to overwrite. Measured
+/// at 60 frames/s, that takes 60 us instead of 80 at 640x404x3, 490 instead of 700 at 1920x1080x3, and readers take no
+/// longer. Flat out a small slot is still in the cache, where writing it takes 24 us, and past it 38.
 ///
 /// # Safety
 ///
 /// As for [`copy`].
-pub(crate) unsafe fn copy_into_slot(dst: *mut u8, src: *const u8, len: usize) {
+pub(crate) unsafe fn copy_into_slot(dst: *mut u8, src: *const u8, len: usize, cold: bool) {
     #[cfg(target_arch = "x86_64")]
-    if len >= NON_TEMPORAL_FROM && std::arch::is_x86_feature_detected!("avx2") {
+    if (cold || len >= COLD_FROM) && std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2; the rest is this function's own contract.
         return unsafe { avx2(dst, src, len, true) };
     }
@@ -142,7 +146,7 @@ mod tests {
                     target.fill(0xAA);
                     let dst = target[24..].as_mut_ptr();
                     // SAFETY: as above.
-                    unsafe { copy_into_slot(dst, src, len) };
+                    unsafe { copy_into_slot(dst, src, len, past_the_cache) };
                     assert_eq!(target[24..24 + len], source[offset..offset + len]);
                 }
             }

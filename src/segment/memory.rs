@@ -170,16 +170,16 @@ impl Slots {
         unsafe { std::slice::from_raw_parts_mut(start, shape.bytes()) }
     }
 
-    /// Steps 7 and 8: copies pixels into the slot that is being written.
+    /// Steps 7 and 8: copies pixels into the slot that is being written, and is not in this processor's cache if it is `cold`.
     ///
     /// # Panics
     ///
     /// If there are not as many as the shape has.
-    pub(crate) fn write(&mut self, writing: &mut Writing, shape: Shape, pixels: &[u8]) {
+    pub(crate) fn write(&mut self, writing: &mut Writing, shape: Shape, pixels: &[u8], cold: bool) {
         assert_eq!(pixels.len(), shape.bytes());
         let target = self.pixels_mut(writing, shape).as_mut_ptr();
         // SAFETY: both are shape.bytes() long, and `target` came from a unique borrow.
-        unsafe { copy::copy_into_slot(target, pixels.as_ptr(), pixels.len()) };
+        unsafe { copy::copy_into_slot(target, pixels.as_ptr(), pixels.len(), cold) };
     }
 
     /// The pixels of a slot that its receiver holds.
