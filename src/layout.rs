@@ -25,7 +25,7 @@ pub(crate) const MOVED: u32 = 2;
 
 /// The last page of a segment. Every word may be changed at any time by whoever may write the segment.
 ///
-/// The sender writes all of it but the leases, which belong to receivers.
+/// The sender writes all of it but [`asked`](Self::asked) and the leases, which belong to receivers.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct ControlPage {
@@ -52,7 +52,9 @@ pub(crate) struct ControlPage {
     pub(crate) wake: AtomicU32,
     /// [`OPEN`], [`CLOSED`] or [`MOVED`].
     pub(crate) state: AtomicU32,
-    _words_end: [Unused; 48],
+    /// Counts receivers that asked to be woken: when it changes, the sender looks whether anybody sleeps.
+    pub(crate) asked: AtomicU32,
+    _words_end: [Unused; 44],
 
     pub(crate) slot: [SlotWords; MAX_SLOTS],
     pub(crate) lease: [LeaseWord; MAX_LEASES],
@@ -94,6 +96,7 @@ const _: () = {
     assert!(offset_of!(ControlPage, latest) == 64);
     assert!(offset_of!(ControlPage, wake) == 72);
     assert!(offset_of!(ControlPage, state) == 76);
+    assert!(offset_of!(ControlPage, asked) == 80);
     assert!(offset_of!(ControlPage, slot) == 128);
     assert!(size_of::<SlotWords>() == 64);
     assert!(offset_of!(SlotWords, begin_ns) == 8);
@@ -125,6 +128,7 @@ impl ControlPage {
             latest: AtomicU64::new(0),
             wake: AtomicU32::new(0),
             state: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
             _words_end: unused(),
             slot: std::array::from_fn(|_| SlotWords {
                 sequence: AtomicU64::new(0),

@@ -246,11 +246,9 @@ impl Attached {
     /// Sleeps until the wake word is not `value` any more, or for that long, or less.
     fn sleep(&mut self, value: u32, time: Duration) -> Result<(), Error> {
         let now = Instant::now();
-        let woken_from = *self.woken_from.get_or_insert_with(|| {
-            // The sender sees it at its next look. If it can't be told, nothing is lost but time: no wait is long.
-            let told = lock::share(self.segment.file(), lock::SLEEPERS);
-            now + if told == Ok(true) { 2 * LOOK } else { NEVER }
-        });
+        let woken_from = *self
+            .woken_from
+            .get_or_insert_with(|| now + ask_to_be_woken(&self.segment));
         let time = if now < woken_from {
             time.min(POLL)
         } else {
@@ -314,6 +312,24 @@ impl Words {
             skipped,
             path,
         }
+    }
+}
+
+/// Asks the sender to wake those who sleep here. Until then, which is how long from now at most, nobody does.
+fn ask_to_be_woken(segment: &Segment) -> Duration {
+    if lock::share(segment.file(), lock::SLEEPERS) != Ok(true) {
+        // Nothing is lost but time.
+        return NEVER;
+    }
+    match &segment.control {
+        Some(control) if control.writable() => {
+            // Release: pairs with the Acquire in `Loan::publish`.
+            // - The lock above must not move below.
+            control.page().asked.fetch_add(1, Ordering::Release);
+            // A frame that is being published just now may miss it, and is visible by then.
+            POLL
+        }
+        _ => 2 * LOOK,
     }
 }
 

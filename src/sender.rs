@@ -64,6 +64,8 @@ pub struct Sender {
     leased: u32,
     /// At the last look there were receivers that sleep.
     sleepers: bool,
+    /// How many had asked to be woken then.
+    asked: u32,
     /// When the last frame was published, by the monotonic clock.
     published_ns: u64,
     wall: Wall,
@@ -93,6 +95,7 @@ impl Sender {
             nameless: false,
             leased: 0,
             sleepers: false,
+            asked: 0,
             published_ns: 0,
             wall: Wall::default(),
         })
@@ -198,8 +201,7 @@ impl Sender {
             },
         }
         self.take_back_leases();
-        // What can't be asked may be so.
-        self.sleepers = lock::shared(self.segment.file(), lock::SLEEPERS).unwrap_or(true);
+        self.sleepers = sleepers(&self.segment);
         Ok(())
     }
 
@@ -240,6 +242,7 @@ impl Sender {
         self.nameless = false;
         self.leased = 0;
         self.sleepers = false;
+        self.asked = 0;
         Ok(())
     }
 
@@ -291,7 +294,8 @@ impl Loan<'_> {
         let Sender {
             segment,
             writer,
-            sleepers,
+            sleepers: sleep,
+            asked,
             published_ns,
             ..
         } = self.sender;
@@ -305,8 +309,15 @@ impl Loan<'_> {
         segment.slots.finish(&self.writing);
         let control = control(segment);
         let frame = writer.publish(control, self.writing);
+        // Acquire: pairs with the Release in `ask_to_be_woken`.
+        // - The look at the lock must not move above.
+        let now_asked = control.asked.load(Ordering::Acquire);
+        if now_asked != *asked {
+            *asked = now_asked;
+            *sleep = sleepers(segment);
+        }
         // The system call takes longer than all the rest.
-        if *sleepers {
+        if *sleep {
             wake_all(control);
         }
         // The next frame's, which readers of the one before it have in their caches.
@@ -330,6 +341,11 @@ fn control(segment: &Segment) -> &ControlPage {
         .as_ref()
         .expect("a sender's segment has a control page")
         .page()
+}
+
+/// Whether there are receivers that sleep. What can't be asked may be so.
+fn sleepers(segment: &Segment) -> bool {
+    lock::shared(segment.file(), lock::SLEEPERS).unwrap_or(true)
 }
 
 fn geometry(slots: usize, capacity: usize) -> Result<Geometry, Error> {

@@ -216,8 +216,8 @@ fn lie(file: &fs::File, page: u64, random: &mut Random) {
     let at = match random.below(10) {
         // A header, of any slot that this segment's stride would give.
         0..4 => random.below(4) * (page / 4) / PAGE * PAGE + 4 * random.below(6),
-        // latest, wake word and state, sequences and times, leases
-        4 => page + 64 + 4 * random.below(4),
+        // latest, wake word, state and asked, sequences and times, leases
+        4 => page + 64 + 4 * random.below(5),
         5..7 => page + 128 + 64 * random.below(4) + 8 * random.below(3),
         7 => page + 1152 + 64 * random.below(2),
         // Magic, version, session and geometry: a receiver that is attached has read them, the next one has not.

@@ -228,6 +228,56 @@ fn receivers_that_sleep_are_woken_for_each_frame_however_they_wait() {
     }
 }
 
+#[test]
+fn the_first_frame_that_a_receiver_sleeps_for_wakes_it() {
+    const ROUNDS: u64 = 20;
+    let checked = checked();
+    let name = TestName::new("asked");
+    let mut sender = create(&name.name(), 4, checked.capacity()).unwrap();
+    let mut woken = 0;
+    for round in 1..=ROUNDS {
+        // The sender has just looked, and does so again in 0.1 s, as the receiver does.
+        std::thread::sleep(Duration::from_millis(110));
+        checked.send(&mut sender, 3 * round - 2);
+        let mut receiver = open(&name);
+        assert!(receiver.lease().unwrap().is_some());
+        let sleeping = std::thread::spawn(move || {
+            assert_eq!(receiver.wait(PATIENCE).unwrap(), Wait::Frame);
+            receiver.lease().unwrap().unwrap().frame().number
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        checked.send(&mut sender, 3 * round - 1);
+        std::thread::sleep(Duration::from_millis(40));
+        checked.send(&mut sender, 3 * round);
+        woken += u64::from(sleeping.join().unwrap() == 3 * round - 1);
+    }
+    assert!(woken > ROUNDS / 2, "{woken} of {ROUNDS}");
+}
+
+#[test]
+fn a_receiver_that_sleeps_for_nothing_is_left_alone() {
+    let name = TestName::new("left-alone");
+    let _sender = create(&name.name(), 4, checked().capacity()).unwrap();
+    let mut receiver = open(&name);
+    let begin = sleeps();
+    assert_eq!(
+        receiver.wait(Duration::from_secs(1)).unwrap(),
+        Wait::Timeout
+    );
+    // It looks ten times a second; who polls does a thousand times.
+    let sleeps = sleeps() - begin;
+    assert!(sleeps < 100, "slept {sleeps} times in a second");
+}
+
+/// How often this thread has gone to sleep.
+fn sleeps() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
 /// Sends flat out, and says now and then how far it got.
 fn send_usual(name: &Name, until: &std::path::Path) {
     let checked = Checked {
