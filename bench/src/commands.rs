@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,9 +29,13 @@ pub struct Commands {
     /// To attach, in us, alone and among [`CROWD`] other segments.
     pub attach: Vec<f64>,
     pub attach_crowded: Vec<f64>,
+    /// To list [`FEW`] and [`CROWD`] segments, in us for each.
+    pub list_few: Vec<f64>,
+    pub list: Vec<f64>,
 }
 
 pub const CROWD: usize = 256;
+pub const FEW: usize = 32;
 
 pub fn measure(directory: &Path, repeats: u32) -> Result<Commands> {
     let mut commands = Commands::default();
@@ -39,6 +43,7 @@ pub fn measure(directory: &Path, repeats: u32) -> Result<Commands> {
         starts(directory, &mut commands)?;
     }
     attach(&mut commands)?;
+    list(&mut commands)?;
     Ok(commands)
 }
 
@@ -101,12 +106,7 @@ fn starts(directory: &Path, commands: &mut Commands) -> Result<()> {
 }
 
 fn attach(commands: &mut Commands) -> Result<()> {
-    let name = format!("/shm-frame-bench-{}-attach", std::process::id());
-    let options = SenderOptions {
-        capacity: 3,
-        ..SenderOptions::default()
-    };
-    let sender = Sender::create(&Name::new(&name)?, &options)?;
+    let sender = sender("attach")?;
     let time = |times: &mut Vec<f64>| -> Result<()> {
         for _ in 0..200 {
             let begin = Instant::now();
@@ -117,13 +117,58 @@ fn attach(commands: &mut Commands) -> Result<()> {
     };
     time(&mut commands.attach)?;
     // What dead senders left is as good as what live ones have.
-    let crowd = (0..CROWD).map(|i| format!("/dev/shm{name}-{i}"));
-    for path in crowd.clone() {
-        fs::copy(format!("/dev/shm{name}"), path)?;
+    let _crowd = Left::new(&sender, CROWD)?;
+    time(&mut commands.attach_crowded)
+}
+
+fn list(commands: &mut Commands) -> Result<()> {
+    for _ in 0..10 {
+        for (segments, times) in [(FEW, &mut commands.list_few), (CROWD, &mut commands.list)] {
+            let _left = Left::new(&sender("list")?, segments)?;
+            for _ in 0..10 {
+                let begin = Instant::now();
+                let listed = shm_frame::list()?.segments.len();
+                #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+                times.push(1000.0 * ms(begin.elapsed()) / listed as f64);
+            }
+        }
     }
-    let timed = time(&mut commands.attach_crowded);
-    crowd.for_each(|path| drop(fs::remove_file(path)));
-    timed
+    Ok(())
+}
+
+/// The sender of a segment of hardly any bytes.
+fn sender(of: &str) -> Result<Sender> {
+    let name = format!("/shm-frame-bench-{}-{of}", std::process::id());
+    let options = SenderOptions {
+        capacity: 3,
+        ..SenderOptions::default()
+    };
+    Ok(Sender::create(&Name::new(&name)?, &options)?)
+}
+
+/// Segments that have no sender any more, removed when dropped.
+struct Left(Vec<PathBuf>);
+
+impl Left {
+    /// Copies of a sender's segment.
+    fn new(sender: &Sender, count: usize) -> Result<Self> {
+        let original = format!("/dev/shm{}", sender.name());
+        let mut left = Self(vec![]);
+        for i in 0..count {
+            let copy = PathBuf::from(format!("{original}-{i}"));
+            fs::copy(&original, &copy)?;
+            left.0.push(copy);
+        }
+        Ok(left)
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// MB of a process's memory that are in RAM and neither in the segment nor in a library other than the C library.

@@ -69,7 +69,13 @@ pub fn change(frame: &mut [u8], number: u64) {
     for word in &mut frame.as_chunks_mut().0[..8] {
         *word = number.to_le_bytes();
     }
-    set_word(frame, STAMP_AT, now());
+}
+
+/// Stamps a frame that is sent in place, and returns the stamp.
+pub fn stamp_now(frame: &mut [u8]) -> u64 {
+    let stamp = now();
+    set_word(frame, STAMP_AT, stamp);
+    stamp
 }
 
 /// Two frames that take turns, as a camera's buffers do.

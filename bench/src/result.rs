@@ -85,12 +85,15 @@ impl Table {
 impl Row {
     /// What the table is about.
     pub fn value(&self, metric: Metric) -> Option<Spread> {
-        self.spread(|repeat| match metric {
-            Metric::Arrival => repeat.arrival,
-            Metric::Publishing => repeat.publishing,
-            Metric::Rate => Some(repeat.rate),
-            Metric::ReceiverCpu => repeat.receiver_cpu,
-        })
+        self.spread(|repeat| repeat.value(metric))
+    }
+
+    /// The same of each repeat, if all were made.
+    pub fn values(&self, metric: Metric) -> Option<Vec<f64>> {
+        let values = self.repeats.iter().map(|repeat| repeat.value(metric));
+        values
+            .collect::<Option<_>>()
+            .filter(|_| self.failures.is_empty())
     }
 
     /// Its median.
@@ -129,6 +132,15 @@ pub fn middle(sorted: &[f64]) -> f64 {
     reason = "measurements are not as precise as a float"
 )]
 impl Repeat {
+    fn value(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::Arrival => self.arrival,
+            Metric::Publishing => self.publishing,
+            Metric::Rate => Some(self.rate),
+            Metric::ReceiverCpu => self.receiver_cpu,
+        }
+    }
+
     pub fn new(case: &Case, measured: &Measured) -> Self {
         let Measured {
             sender,

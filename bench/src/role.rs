@@ -130,7 +130,7 @@ fn send(
             let sent = sender.send_in_place(&mut |pixels| {
                 pixels.fill(number.to_le_bytes()[0]);
                 frame::change(pixels, number);
-                stamp = frame::stamp(pixels);
+                stamp = frame::stamp_now(pixels);
             });
             (stamp, sent)
         } else {
