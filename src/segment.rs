@@ -662,6 +662,15 @@ impl Segment {
         }
     }
 
+    /// Has the processor fetch all that a publication writes but the pixels.
+    #[inline]
+    pub(crate) fn fetch_publication(&self, slot: usize) {
+        self.fetch_slot(slot);
+        if let Some(control) = &self.control {
+            control.fetch_latest();
+        }
+    }
+
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

@@ -299,8 +299,8 @@ impl Loan<'_> {
             published_ns,
             ..
         } = self.sender;
-        // What the pixels pushed out of the cache, all at once.
-        segment.fetch_slot(self.writing.slot());
+        // What the pixels pushed out of the cache and what receivers look at, all at once, while the clock is read.
+        segment.fetch_publication(self.writing.slot());
         let publish_ns = monotonic_ns();
         control(segment).slot[self.writing.slot()]
             .publish_ns

@@ -248,6 +248,11 @@ impl Control {
         copy::fetch(std::ptr::from_ref(&self.page().lease[entry]).cast(), write);
     }
 
+    /// Has the processor fetch the word that says which frame is the latest, to be written.
+    pub(crate) fn fetch_latest(&self) {
+        copy::fetch(std::ptr::from_ref(&self.page().latest).cast(), true);
+    }
+
     /// Has the processor fetch what the page says of a slot, to be written by its sender or read by others.
     pub(crate) fn fetch(&self, slot: usize, write: bool) {
         copy::fetch(std::ptr::from_ref(&self.page().slot[slot]).cast(), write);
