@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Commands {
     /// From exec of shm-send until its first frame was received.
     pub first_sent: Vec<f64>,
+    /// From exec to exit of a program that loads the same libraries of OpenCV and does nothing.
+    pub loading: Vec<f64>,
     /// From attaching until shm-recv had a frame, in periods of the sender.
     pub first_received: Vec<f64>,
     /// From exec of shm-recv until then.
@@ -37,10 +39,14 @@ pub struct Commands {
 pub const CROWD: usize = 256;
 pub const FEW: usize = 32;
 
-pub fn measure(directory: &Path, repeats: u32) -> Result<Commands> {
+/// `directory`: where the two commands are. `peers`: where the program is that does nothing.
+pub fn measure(directory: &Path, peers: &Path, repeats: u32) -> Result<Commands> {
     let mut commands = Commands::default();
     for _ in 0..repeats {
         starts(directory, &mut commands)?;
+        let begin = Instant::now();
+        Command::new(peers.join("loads_opencv")).status()?;
+        commands.loading.push(ms(begin.elapsed()));
     }
     attach(&mut commands)?;
     list(&mut commands)?;

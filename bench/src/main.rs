@@ -118,10 +118,15 @@ fn run(args: &Args) -> Result<()> {
     }
     let commands = match args.only {
         Some(_) => None,
-        None => Some(commands::measure(&args.commands, args.repeats())?),
+        None => Some(commands::measure(
+            &args.commands,
+            &args.peers,
+            args.repeats(),
+        )?),
     };
     let targets = targets::judge(&tables, commands.as_ref());
-    if commands.is_some() {
+    if let Some(commands) = &commands {
+        report::print_commands(commands);
         targets::print(&targets);
     }
     let results = Results {

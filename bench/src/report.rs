@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::commands::Commands;
 use crate::contender::Group;
-use crate::result::{Repeat, Row, Spread, Table};
+use crate::result::{Repeat, Row, Spread, Table, middle};
 use crate::scenario::Metric;
 
 pub fn print(table: &Table) {
@@ -82,6 +83,36 @@ fn numbers(row: &Row, metric: Metric, ours: Option<Spread>, floor: Option<Spread
         let _ = write!(line, "  {} failed: {failure}", row.failures.len());
     }
     line.trim_end().into()
+}
+
+pub fn print_commands(commands: &Commands) {
+    println!("\nThe commands, and the library at large");
+    for (what, numbers) in [
+        (
+            "shm-send, from exec to its first frame, ms",
+            &commands.first_sent,
+        ),
+        (
+            "a program that loads OpenCV and does nothing, ms",
+            &commands.loading,
+        ),
+        (
+            "shm-recv, from exec to its first frame, ms",
+            &commands.first_received_from_exec,
+        ),
+        ("attaching, us", &commands.attach),
+        ("listing, for each segment, us", &commands.list),
+    ] {
+        let mut numbers = numbers.clone();
+        numbers.sort_by(f64::total_cmp);
+        if let (Some(least), Some(most)) = (numbers.first(), numbers.last()) {
+            println!(
+                "  {what:<50} {:>9} {:>19}",
+                short(middle(&numbers)),
+                format!("{} .. {}", short(*least), short(*most))
+            );
+        }
+    }
 }
 
 /// Three digits or so.
