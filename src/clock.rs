@@ -1,5 +1,7 @@
 //! The two clocks of a frame.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustix::time::{ClockId, clock_gettime};
 
 const NS_PER_S: i64 = 1_000_000_000;
@@ -26,25 +28,29 @@ impl Wall {
     #[inline]
     pub(crate) fn ms(&mut self, monotonic_ns: u64) -> i64 {
         let lead = match self.compared {
-            Some((at, lead)) if monotonic_ns.wrapping_sub(at) < 100_000_000 => lead,
-            _ => self.compare(monotonic_ns),
+            Some((at, lead)) if monotonic_ns.abs_diff(at) < 100_000_000 => lead,
+            _ => self.compare(),
         };
         lead.saturating_add_unsigned(monotonic_ns)
             .div_euclid(1_000_000)
     }
 
     #[cold]
-    fn compare(&mut self, monotonic_ns: u64) -> i64 {
-        let lead = unix_ns().saturating_sub_unsigned(monotonic_ns);
-        self.compared = Some((monotonic_ns, lead));
+    fn compare(&mut self) -> i64 {
+        let before = monotonic_ns();
+        let lead = unix_ns().saturating_sub_unsigned(before);
+        // A process that was interrupted in between compares again next time.
+        let close = monotonic_ns() - before < 100_000;
+        self.compared = close.then_some((before, lead));
         lead
     }
 }
 
-/// Unix time in ns, negative before 1970.
+/// Unix time in ns, negative before 1970. By way of the C library, as those who fake the time expect.
 pub(crate) fn unix_ns() -> i64 {
-    let now = clock_gettime(ClockId::Realtime);
-    now.tv_sec
-        .saturating_mul(NS_PER_S)
-        .saturating_add(now.tv_nsec)
+    let ns = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map(|ns| -ns),
+    };
+    ns.expect("a wall clock between 1678 and 2262")
 }

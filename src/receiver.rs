@@ -94,8 +94,8 @@ pub struct Frame {
     /// Unix time in ms when the receiver had it.
     pub received_ms: i64,
     /// From before the first byte was written until the receiver had the frame: found it, if it is leased, and else had copied
-    /// it; in ns. By the monotonic clock; without a
-    /// control page by the wall clock, which has steps of a ms here and may have been set in between.
+    /// it; in ns. By the monotonic clock; without a control page by the wall clock, which has steps of a ms here and may have
+    /// been set in between.
     pub delay_ns: i64,
     /// Frames that were published since the last one taken and never seen here. Unknown, and 0, without a control page.
     pub skipped: u64,
@@ -162,7 +162,7 @@ struct Attached {
     /// The lease entry that this receiver owns.
     entry: Option<usize>,
     look_at: Instant,
-    /// The sender was asked to wake this receiver, and does so from then on.
+    /// The sender was asked to wake this receiver, and does so from then on at the latest.
     woken_from: Option<Instant>,
     /// What the last look found: one more frame may be taken, if there is one.
     ending: Option<End>,
@@ -245,20 +245,25 @@ impl Attached {
 
     /// Sleeps until the wake word is not `value` any more, or for that long, or less.
     fn sleep(&mut self, value: u32, time: Duration) -> Result<(), Error> {
+        let Some(control) = &self.segment.control else {
+            return Ok(());
+        };
         let now = Instant::now();
         let woken_from = *self
             .woken_from
-            .get_or_insert_with(|| now + ask_to_be_woken(&self.segment));
+            .get_or_insert_with(|| now + ask_to_be_woken(&self.segment, control));
         let time = if now < woken_from {
             time.min(POLL)
         } else {
             time
         };
-        let Some(control) = self.control() else {
-            return Ok(());
-        };
         let time = futex::Timespec::try_from(time).expect("no more than LOOK");
-        match futex::wait(&control.wake, futex::Flags::empty(), value, Some(&time)) {
+        match futex::wait(
+            &control.page().wake,
+            futex::Flags::empty(),
+            value,
+            Some(&time),
+        ) {
             // EFAULT: the page is gone, which the next look at the segment finds.
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT | Errno::FAULT) => Ok(()),
             Err(errno) => Err(self.segment.name().failed("futex", errno)),
@@ -316,21 +321,20 @@ impl Words {
 }
 
 /// Asks the sender to wake those who sleep here. Until then, which is how long from now at most, nobody does.
-fn ask_to_be_woken(segment: &Segment) -> Duration {
+fn ask_to_be_woken(segment: &Segment, control: &Control) -> Duration {
     if lock::share(segment.file(), lock::SLEEPERS) != Ok(true) {
         // Nothing is lost but time.
         return NEVER;
     }
-    match &segment.control {
-        Some(control) if control.writable() => {
-            // Release: pairs with the Acquire in `Loan::publish`.
-            // - The lock above must not move below.
-            control.page().asked.fetch_add(1, Ordering::Release);
-            // A frame that is being published just now may miss it, and is visible by then.
-            POLL
-        }
-        _ => 2 * LOOK,
+    if !control.writable() {
+        // The sender looks by itself.
+        return 2 * LOOK;
     }
+    // Release: pairs with the Acquire in the sender's `asked`.
+    // - The lock above must not move below.
+    control.page().asked.fetch_add(1, Ordering::Release);
+    // A frame that is being published just now may miss it, and is visible by then.
+    POLL
 }
 
 /// Takes a lease entry that nobody owns, if there is one. The lock is given back with the file.

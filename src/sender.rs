@@ -64,7 +64,7 @@ pub struct Sender {
     leased: u32,
     /// At the last look there were receivers that sleep.
     sleepers: bool,
-    /// How many had asked to be woken then.
+    /// How many had asked to be woken before that look.
     asked: u32,
     /// When the last frame was published, by the monotonic clock.
     published_ns: u64,
@@ -201,7 +201,8 @@ impl Sender {
             },
         }
         self.take_back_leases();
-        self.sleepers = sleepers(&self.segment);
+        self.asked = asked(control(&self.segment));
+        self.sleepers = anybody_sleeps(&self.segment);
         Ok(())
     }
 
@@ -294,8 +295,8 @@ impl Loan<'_> {
         let Sender {
             segment,
             writer,
-            sleepers: sleep,
-            asked,
+            sleepers,
+            asked: asked_before,
             published_ns,
             ..
         } = self.sender;
@@ -309,15 +310,13 @@ impl Loan<'_> {
         segment.slots.finish(&self.writing);
         let control = control(segment);
         let frame = writer.publish(control, self.writing);
-        // Acquire: pairs with the Release in `ask_to_be_woken`.
-        // - The look at the lock must not move above.
-        let now_asked = control.asked.load(Ordering::Acquire);
-        if now_asked != *asked {
-            *asked = now_asked;
-            *sleep = sleepers(segment);
+        let asked = asked(control);
+        if asked != *asked_before {
+            *asked_before = asked;
+            *sleepers = anybody_sleeps(segment);
         }
         // The system call takes longer than all the rest.
-        if *sleep {
+        if *sleepers {
             wake_all(control);
         }
         // The next frame's, which readers of the one before it have in their caches.
@@ -329,7 +328,8 @@ impl Loan<'_> {
     }
 }
 
-/// After a pause this long, the next slot is no longer in the cache of a sender's processor.
+/// After a pause this long, the next slot is in a receiver's cache or in none, no longer in the sender's: whoever reads frames
+/// reads them now.
 const COLD_AFTER_NS: u64 = 100_000;
 
 #[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
@@ -343,8 +343,15 @@ fn control(segment: &Segment) -> &ControlPage {
         .page()
 }
 
+/// How many receivers have asked to be woken.
+fn asked(control: &ControlPage) -> u32 {
+    // Acquire: pairs with the Release in `ask_to_be_woken`.
+    // - The look at the lock must not move above.
+    control.asked.load(Ordering::Acquire)
+}
+
 /// Whether there are receivers that sleep. What can't be asked may be so.
-fn sleepers(segment: &Segment) -> bool {
+fn anybody_sleeps(segment: &Segment) -> bool {
     lock::shared(segment.file(), lock::SLEEPERS).unwrap_or(true)
 }
 

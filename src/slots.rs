@@ -19,7 +19,7 @@
 //! 9. Full fence, `frame_valid` = 1.
 //! 10. Sequence even, Release.
 //! 11. `latest`, Release.
-//! 12. Wake word + 1, Release, and the futex, if anybody sleeps.
+//! 12. Wake word + 1, Release; only then a look at who asked to be woken; and the futex, if anybody sleeps.
 //!
 //! Steps 2, 7, 8, 9 and the futex of 12 are the sender's.
 //!

@@ -22,27 +22,26 @@ const CUT: f64 = 6.0;
 /// Draws `bench-*.svg`.
 pub fn draw(tables: &[Table], directory: &Path) -> Result<()> {
     const DELAY: &str = "us from before the first byte is written until the receiver has the frame";
-    for (id, title) in [
-        ("asleep", format!("60 frames/s, receiver asleep: {DELAY}")),
-        (
-            "busy",
-            format!("60 frames/s, receiver busy-waiting: {DELAY}"),
-        ),
-        ("flat", "Flat out: whole frames/s at the receiver".into()),
+    for (id, title, unit) in [
+        ("asleep", "60 frames/s, receiver asleep", DELAY),
+        ("busy", "60 frames/s, receiver busy-waiting", DELAY),
+        ("flat", "Flat out", "whole frames/s at the receiver"),
     ] {
         let ids = SHAPES.map(|shape| format!("{id}/{shape}"));
         let panels = tables.iter().filter(|table| ids.contains(&table.id));
         let path = directory.join(format!("bench-{id}.svg"));
-        fs::write(&path, chart(&title, panels))?;
+        fs::write(&path, chart(title, unit, panels))?;
         println!("drawn: {}", path.display());
     }
     Ok(())
 }
 
-fn chart<'a>(title: &str, panels: impl Iterator<Item = &'a Table>) -> String {
+fn chart<'a>(title: &str, unit: &str, panels: impl Iterator<Item = &'a Table>) -> String {
     let mut body = String::new();
     let mut y = 24.0;
     text(&mut body, 8.0, y, "font-weight=\"bold\"", title);
+    y += 18.0;
+    text(&mut body, 8.0, y, "", unit);
     for table in panels {
         y += 34.0;
         let shape = table.id.split('/').next_back().unwrap_or_default();

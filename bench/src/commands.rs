@@ -45,7 +45,10 @@ pub fn measure(directory: &Path, peers: &Path, repeats: u32) -> Result<Commands>
     for _ in 0..repeats {
         starts(directory, &mut commands)?;
         let begin = Instant::now();
-        Command::new(peers.join("loads_opencv")).status()?;
+        let loaded = Command::new(peers.join("loads_opencv")).status()?;
+        if !loaded.success() {
+            return Err(format!("loads_opencv: {loaded}").into());
+        }
         commands.loading.push(ms(begin.elapsed()));
     }
     attach(&mut commands)?;

@@ -187,12 +187,12 @@ fn measure(bench: &mut Bench, scenario: &Scenario, args: &Args) -> Table {
         (_, true) => (frames(3), frames(6)),
     };
     let mut table = Table::new(scenario);
-    for _ in 0..args.repeats() {
+    for round in 0..args.repeats() * scenario.often {
         for (case, row) in scenario.cases.iter().zip(&mut table.rows) {
             // Pages are touched, and by zenoh locked, for the first time.
             let warm = warm + NS_A_BYTE * case.spec.shape.bytes() as u64;
             match bench.measure(case.contender, &case.spec, warm, counted) {
-                Ok(measured) => row.repeats.push(Repeat::new(case, &measured)),
+                Ok(measured) => row.repeats.push(Repeat::new(round, case, &measured)),
                 Err(error) => row.failures.push(error.to_string()),
             }
         }

@@ -29,6 +29,8 @@ pub struct Row {
 /// One measurement. Times in us, at the median unless said otherwise; absent where there is none.
 #[derive(Debug, Default, Serialize)]
 pub struct Repeat {
+    /// Which one it is, from 0: those of other rows with the same number were measured in the same round.
+    pub round: u32,
     pub arrival: Option<f64>,
     pub arrival_p99: Option<f64>,
     pub consumed: Option<f64>,
@@ -88,12 +90,20 @@ impl Row {
         self.spread(|repeat| repeat.value(metric))
     }
 
-    /// The same of each repeat, if all were made.
-    pub fn values(&self, metric: Metric) -> Option<Vec<f64>> {
-        let values = self.repeats.iter().map(|repeat| repeat.value(metric));
-        values
-            .collect::<Option<_>>()
-            .filter(|_| self.failures.is_empty())
+    /// The median of its ratios to another row, round by round, where both have one.
+    pub fn ratio(&self, other: &Self, metric: Metric) -> Option<f64> {
+        let mut ratios: Vec<_> = self
+            .repeats
+            .iter()
+            .filter_map(|repeat| {
+                let mut others = other.repeats.iter();
+                let other = others.find(|other| other.round == repeat.round)?;
+                Some(repeat.value(metric)? / other.value(metric)?)
+            })
+            .filter(|ratio| ratio.is_finite())
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        (!ratios.is_empty()).then(|| middle(&ratios))
     }
 
     /// Its median.
@@ -141,7 +151,7 @@ impl Repeat {
         }
     }
 
-    pub fn new(case: &Case, measured: &Measured) -> Self {
+    pub fn new(round: u32, case: &Case, measured: &Measured) -> Self {
         let Measured {
             sender,
             receivers,
@@ -168,6 +178,7 @@ impl Repeat {
             _ => 0.0,
         };
         Self {
+            round,
             rate: frames / ends / (counted / 1e9),
             cpu: (paced && frames > 0.0).then_some(cpu),
             receiver_cpu: Some(100.0 * receivers_cpu as f64 / ends / (counted + before)),

@@ -1,5 +1,5 @@
-//! Where shm-frame must be, and whether it is: ratios within one run, each the median of those of its repeats, in which the two
-//! were measured one after the other.
+//! Where shm-frame must be, and whether it is: ratios within one run. Those of a table's rows are the medians of the ratios of its
+//! rounds, in which the two were measured shortly after each other; others are ratios of medians.
 
 use serde::Serialize;
 
@@ -85,11 +85,7 @@ impl Judge<'_> {
     /// What a table is about, of one row to another.
     fn ratio(&self, id: &str, label: &str, other: &str) -> Option<f64> {
         let table = self.table(id)?;
-        let values = |label| table.row(label)?.values(table.metric);
-        let pairs = values(label)?.into_iter().zip(values(other)?);
-        let mut ratios: Vec<_> = pairs.map(|(a, b)| a / b).collect();
-        ratios.sort_by(f64::total_cmp);
-        (!ratios.is_empty()).then(|| middle(&ratios))
+        table.row(label)?.ratio(table.row(other)?, table.metric)
     }
 
     /// The same, to the best row of a group.
@@ -120,8 +116,10 @@ impl Judge<'_> {
             let id = format!("busy/{shape}");
             let worst = self.table(&id).and_then(|table| {
                 let leasing = table.rows.iter().filter(|row| row.label.starts_with(OURS));
-                leasing
-                    .filter_map(|row| self.to_best(&id, &row.label, Group::Floor))
+                let ratios = leasing.map(|row| self.to_best(&id, &row.label, Group::Floor));
+                ratios
+                    .collect::<Option<Vec<_>>>()?
+                    .into_iter()
                     .reduce(f64::max)
             });
             let what = format!("{shape}, busy, at the worst alignment: to the best bare ring");
@@ -212,6 +210,13 @@ impl Judge<'_> {
             published.map(|spread| spread.median),
             AtMost(2.0),
         );
+        let arrived = self.value("decoded", OURS);
+        self.say(
+            7,
+            "from the last pixel until a receiver has the frame, us",
+            arrived,
+            AtMost(2.0),
+        );
     }
 
     fn cpu(&mut self) {
@@ -268,11 +273,17 @@ impl Judge<'_> {
             AtMost(1.1),
         );
         let few = self.middle(|commands| &commands.list_few);
-        let is = ratio(self.middle(|commands| &commands.list), few);
+        let many = self.middle(|commands| &commands.list);
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+        let more = ratio(
+            many.zip(few)
+                .map(|(many, few)| many * CROWD as f64 - few * FEW as f64),
+            Some((CROWD - FEW) as f64),
+        );
         self.say(
             10,
-            format!("listing {CROWD} segments, for each: to listing {FEW}"),
-            is,
+            format!("listing, each segment from {FEW} to {CROWD}: to each of {FEW}"),
+            ratio(more, few),
             AtMost(1.1),
         );
     }
