@@ -1,7 +1,7 @@
 //! The lock-free protocol over the words of the control page. No operating system, no pixels.
 //!
 //! One writer, any number of readers, nobody waits for anybody. Frames count from 1; what a slot holds is told by
-//! its sequence ([`SlotWords::sequence`]), and `latest` *determines* the sequence that must be found there, so that
+//! its sequence ([`sequence`](crate::layout::SlotWords::sequence)), and `latest` *determines* the sequence that must be found there, so that
 //! a reader that was lapped never takes one frame for another.
 //!
 //! The writer, [`Writer::begin`] and [`Writer::publish`]:
@@ -21,7 +21,7 @@
 //! 11. `latest`, Release.
 //! 12. Wake word + 1, Release; only then a look at who asked to be woken; and the futex, if anybody sleeps.
 //!
-//! Steps 2, 7, 8, 9 and the futex of 12 are the sender's.
+//! Steps 2, 7, 8, 9 and, of 12, all after the wake word are the sender's.
 //!
 //! A lease, [`lease`]: `latest` once, Acquire; slot + 1 into the own entry, Release; `fence(SeqCst)`; the sequence is
 //! exactly `2 * frame`, Acquire. Either the writer's fence (4 or 6) comes first, and the reader finds an odd sequence;

@@ -64,6 +64,9 @@ pub(crate) fn fetch(line: *const u8, write: bool) {
     let _ = (line, write);
 }
 
+/// # Safety
+///
+/// As for [`copy`], on a processor with AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 #[expect(
