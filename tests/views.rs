@@ -1,14 +1,12 @@
 //! What is seen on a terminal: the status line and the terminal view, by what a pane of tmux shows.
-#![cfg(feature = "cli")]
-
 mod common;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::commands::{RECV, send};
-use common::{Scratch, TestName, wait_until};
+use common::{Json as _, RECV, send};
 use shm_frame::{Name, Sender, SenderOptions, Shape};
+use shm_frame_testing::{Scratch, TestName, shape, wait_until};
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 
@@ -62,7 +60,7 @@ impl Terminal {
 
     fn wait_for(&self, what: &str, shown: impl Fn(&str) -> bool) -> String {
         let mut pane = String::new();
-        let end = std::time::Instant::now() + common::PATIENCE;
+        let end = std::time::Instant::now() + shm_frame_testing::PATIENCE;
         loop {
             pane.clone_from(&self.pane());
             if shown(&pane) {
@@ -129,11 +127,8 @@ fn frame_of(pane: &str) -> Option<u64> {
 
 /// A sender in this process, and a picture whose left half is red and whose right half is blue.
 fn red_and_blue(name: &TestName) -> (Sender, Shape, Vec<u8>) {
-    let shape = Shape::new(24, 48, 3).unwrap();
-    let options = SenderOptions {
-        capacity: shape.bytes(),
-        ..SenderOptions::default()
-    };
+    let shape = shape(48, 24, 3);
+    let options = SenderOptions::new().capacity(shape.bytes());
     let sender = Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap();
     let row = [[0, 0, 255], [255, 0, 0]]
         .map(|colour| colour.repeat(24))

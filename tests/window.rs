@@ -1,6 +1,4 @@
 //! The window, on a display of its own, by screenshot and key presses.
-#![cfg(feature = "cli")]
-
 mod common;
 
 use std::path::PathBuf;
@@ -8,10 +6,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::commands::RECV;
-use common::{Program, Scratch, TestName, wait_until};
+use common::{Json as _, RECV};
 use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual, Rect, Size};
 use opencv::{imgcodecs, imgproc};
+use shm_frame_testing::{Program, Scratch, TestName, wait_until};
 use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask};
 
@@ -154,7 +152,7 @@ impl Shown {
     }
 
     fn wait_until(&mut self, what: &str, happened: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + common::PATIENCE;
+        let end = Instant::now() + shm_frame_testing::PATIENCE;
         while !happened(self) {
             if Instant::now() > end || !self.receiver.running() {
                 self.receiver.fail(&format!("waited in vain until {what}"));

@@ -1,0 +1,219 @@
+//! A window that shows frames.
+
+use anyhow::{Context, Result, bail};
+use opencv::core::{self, Mat, MatTraitConst, Point, Rect, Scalar, Size};
+use opencv::{highgui, imgproc};
+use shm_frame::Shape;
+use x11rb::rust_connection::RustConnection;
+
+use crate::picture as image;
+
+/// An open window. It closes when dropped.
+#[derive(Debug)]
+pub(crate) struct Window {
+    title: String,
+    /// Nothing was shown yet, so the window has no size of its own.
+    fresh: bool,
+    /// It was visible.
+    appeared: bool,
+}
+
+/// What somebody did to a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Closed it, or pressed q or Esc.
+    End,
+    /// Pressed another key.
+    Key(char),
+}
+
+/// The largest a window is at first, in pixels, and the smallest.
+const FIRST_SIZE: (i32, i32) = (1280, 720);
+const LEAST_SIZE: (i32, i32) = (160, 120);
+/// Smaller pictures are enlarged at first, until one side is as long as this.
+const FIRST_SIDE: i32 = 320;
+
+impl Window {
+    pub(crate) fn open(title: &str) -> Result<Self> {
+        // Held until Qt has its own connection: an X server without clients may start anew, and drop who comes meanwhile.
+        let _held = match display() {
+            Ok(connection) => connection,
+            Err(why) => bail!("no window: {why}"),
+        };
+        // The proportions are kept by what is drawn: Qt would not say how much room it leaves.
+        let flags = highgui::WINDOW_NORMAL | highgui::WINDOW_FREERATIO | highgui::WINDOW_GUI_NORMAL;
+        highgui::named_window(title, flags).context("no window")?;
+        Ok(Self {
+            title: title.to_owned(),
+            fresh: true,
+            appeared: false,
+        })
+    }
+
+    /// Shows a frame as large as fits in the window, with a caption on it, if there is one.
+    pub(crate) fn show(&mut self, pixels: &[u8], shape: Shape, caption: &str) -> Result<()> {
+        let frame = Size::new(shape.width(), shape.height());
+        if std::mem::take(&mut self.fresh) {
+            let first = first_size(frame);
+            highgui::resize_window(&self.title, first.width, first.height)?;
+        }
+        // Scaled here, so that a caption is as large on a frame of 8K as on one of a pixel.
+        let room = self.size()?;
+        let size = within(frame, room);
+        let mut shown = Mat::default();
+        let interpolation = if size.width > frame.width {
+            // Pixels that are looked at closely are to be told apart.
+            imgproc::INTER_NEAREST
+        } else {
+            imgproc::INTER_AREA
+        };
+        imgproc::resize(
+            &image::view(pixels, shape)?,
+            &mut shown,
+            size,
+            0.0,
+            0.0,
+            interpolation,
+        )?;
+        if !caption.is_empty() {
+            draw_caption(&mut shown, caption)?;
+        }
+        let framed = in_the_middle(&shown, room)?;
+        highgui::imshow(&self.title, &framed).context("cannot show the frame")
+    }
+
+    /// The room for a picture, in pixels.
+    pub(crate) fn size(&self) -> Result<Size> {
+        let area = highgui::get_window_image_rect(&self.title)?;
+        Ok(Size::new(area.width.max(1), area.height.max(1)))
+    }
+
+    /// Lets the window work for a moment, and tells what was done to it.
+    pub(crate) fn input(&mut self) -> Result<Option<Input>> {
+        let key = highgui::wait_key(1)?;
+        let visible = highgui::get_window_property(&self.title, highgui::WND_PROP_VISIBLE)? > 0.0;
+        // A window is not visible at once; one that was, and is not any more, was closed.
+        self.appeared |= visible;
+        let key = u32::try_from(key).ok().and_then(char::from_u32);
+        Ok(match key {
+            _ if self.appeared && !visible => Some(Input::End),
+            Some('q' | '\x1b') => Some(Input::End),
+            key => key.map(Input::Key),
+        })
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // It goes with the process anyway.
+        let _ = highgui::destroy_window(&self.title);
+    }
+}
+
+/// The size of a window for frames of that size.
+fn first_size(frame: Size) -> Size {
+    let (width, height) = FIRST_SIZE;
+    let size = if frame.width > width || frame.height > height {
+        within(frame, Size::new(width, height))
+    } else {
+        // By whole factors, so that each pixel is as large as the next.
+        let factor = (FIRST_SIDE / frame.width.max(frame.height)).max(1);
+        Size::new(frame.width * factor, frame.height * factor)
+    };
+    Size::new(size.width.max(LEAST_SIZE.0), size.height.max(LEAST_SIZE.1))
+}
+
+/// The largest size of a frame's proportions that fits in the room.
+fn within(frame: Size, room: Size) -> Size {
+    let scale = (f64::from(room.width) / f64::from(frame.width))
+        .min(f64::from(room.height) / f64::from(frame.height));
+    let scaled = |side, room: i32| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "no larger than the room's side"
+        )]
+        let scaled = (f64::from(side) * scale).round() as i32;
+        scaled.clamp(1, room)
+    };
+    Size::new(
+        scaled(frame.width, room.width),
+        scaled(frame.height, room.height),
+    )
+}
+
+/// The picture in the middle of the room, which is dark where the picture's proportions are others.
+fn in_the_middle(picture: &Mat, room: Size) -> Result<Mat> {
+    let (beside, above) = (room.width - picture.cols(), room.height - picture.rows());
+    let mut framed = Mat::default();
+    core::copy_make_border(
+        picture,
+        &mut framed,
+        above / 2,
+        above - above / 2,
+        beside / 2,
+        beside - beside / 2,
+        core::BORDER_CONSTANT,
+        Scalar::default(),
+    )?;
+    Ok(framed)
+}
+
+/// Writes a line at the top of a picture, smaller if it does not fit, on a dark ground.
+fn draw_caption(picture: &mut Mat, caption: &str) -> Result<()> {
+    const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
+    const SCALE: f64 = 0.5;
+    const MARGIN: i32 = 6;
+    if picture.channels() == 1 {
+        let gray = picture.clone();
+        imgproc::cvt_color_def(&gray, picture, imgproc::COLOR_GRAY2BGR)?;
+    }
+    let (width, height) = (picture.cols(), picture.rows());
+    let natural = imgproc::get_text_size(caption, FONT, SCALE, 1, &mut 0)?;
+    let scale = SCALE * (f64::from(width - 2 * MARGIN) / f64::from(natural.width)).clamp(0.3, 1.0);
+    let text = imgproc::get_text_size(caption, FONT, scale, 1, &mut 0)?;
+    let ground = Rect::new(
+        0,
+        0,
+        (text.width + 2 * MARGIN).min(width),
+        (text.height + 2 * MARGIN).min(height),
+    );
+    let opaque = |level| Scalar::new(level, level, level, 255.0);
+    imgproc::rectangle(
+        picture,
+        ground,
+        opaque(0.0),
+        imgproc::FILLED,
+        imgproc::LINE_8,
+        0,
+    )?;
+    imgproc::put_text(
+        picture,
+        caption,
+        Point::new(MARGIN, MARGIN + text.height),
+        FONT,
+        scale,
+        opaque(255.0),
+        1,
+        imgproc::LINE_AA,
+        false,
+    )?;
+    Ok(())
+}
+
+/// Whether a window could be opened, and if not, why. Asked first, since Qt, which is under highgui, aborts the process when
+/// the display does not answer. Gives the connection that was opened to ask, unless Qt was told to use something else.
+pub(crate) fn display() -> Result<Option<RustConnection>, String> {
+    if std::env::var_os("QT_QPA_PLATFORM").is_some() {
+        return Ok(None);
+    }
+    let Some(display) = std::env::var_os("DISPLAY").filter(|display| !display.is_empty()) else {
+        return Err("there is no display (DISPLAY is not set)".to_owned());
+    };
+    match x11rb::connect(None) {
+        Ok((connection, _)) => Ok(Some(connection)),
+        Err(error) => Err(format!(
+            "display {} does not answer: {error}",
+            display.display()
+        )),
+    }
+}
