@@ -117,7 +117,7 @@ fn take_all(receiver: &mut Receiver) -> Vec<(Frame, Vec<u8>)> {
                     taken.push((frame, pixels));
                 }
             }
-            Waited::Timeout => {}
+            Waited::Timeout | Waited::Cancelled => {}
             // A larger frame came, in a new segment.
             Waited::Ended(End::Replaced) => wait_until("it goes on", || receiver.reopen().unwrap()),
             Waited::Ended(end) => {

@@ -60,7 +60,7 @@ impl Outlet {
         if self.window.is_some() {
             self.shown = Some((shape, loan.pixels().to_vec()));
         }
-        let sent = loan.publish();
+        let sent = loan.publish()?;
         let time = begin.elapsed();
         Ok(Some(Written { sent, shape, time }))
     }
