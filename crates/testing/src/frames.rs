@@ -86,9 +86,16 @@ impl Checked {
     }
 
     pub fn send(&self, sender: &mut Sender, frame: u64) {
-        let mut loan = sender.loan(self.shape(frame)).unwrap();
-        self.fill(frame, loan.pixels());
-        assert_eq!(loan.publish().unwrap().number, frame);
+        loop {
+            let mut loan = sender.loan(self.shape(frame)).unwrap();
+            self.fill(frame, loan.pixels());
+            match loan.publish() {
+                Ok(sent) => return assert_eq!(sent.number, frame),
+                // A test took the memory away meanwhile.
+                Err(Error::Lost { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// Sends frames flat out until the process is killed.
