@@ -1,11 +1,20 @@
-//! Pixels as OpenCV has them. The one place of the commands that maps formats to OpenCV's types.
+//! Frames as OpenCV's images. The only place of the commands that maps formats to OpenCV's types.
 
 use anyhow::{Context, Result, ensure};
 use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
 use opencv::core::{DataType, Mat, MatTraitConst, VecN};
 use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
-/// Pixels to look at, without a copy.
+/// A frame of one's own, to be shown or kept.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    pub pixels: Vec<u8>,
+    pub shape: Shape,
+    /// The frame's number.
+    pub number: u64,
+}
+
+/// Pixels as an image to read, without a copy.
 pub(crate) fn view(pixels: &[u8], shape: Shape) -> Result<BoxedRef<'_, Mat>> {
     fn of<T: DataType>(pixels: &[u8], shape: Shape) -> opencv::Result<BoxedRef<'_, Mat>>
     where
@@ -33,7 +42,7 @@ pub(crate) fn view(pixels: &[u8], shape: Shape) -> Result<BoxedRef<'_, Mat>> {
     }?)
 }
 
-/// Pixels to write to, without a copy.
+/// Pixels as an image to write, without a copy.
 pub(crate) fn view_mut(pixels: &mut [u8], shape: Shape) -> Result<BoxedRefMut<'_, Mat>> {
     fn of<T: DataType>(pixels: &mut [u8], shape: Shape) -> opencv::Result<BoxedRefMut<'_, Mat>>
     where
@@ -65,7 +74,7 @@ pub(crate) fn view_mut(pixels: &mut [u8], shape: Shape) -> Result<BoxedRefMut<'_
     }?)
 }
 
-/// The shape of an image, whose colours are in OpenCV's order.
+/// The shape of an image. OpenCV's colours are blue first.
 pub(crate) fn shape(image: &Mat) -> Result<Shape> {
     let element = Element::ALL
         .into_iter()
@@ -76,7 +85,7 @@ pub(crate) fn shape(image: &Mat) -> Result<Shape> {
     let format = element.zip(channels).map(|(e, c)| Format::new(e, c));
     let format = format.with_context(|| {
         format!(
-            "OpenCV gives pixels of {} elements of its depth {}, which no frame has",
+            "OpenCV gives pixels of {} elements of depth {}, which no frame can have",
             image.channels(),
             image.depth()
         )
@@ -88,7 +97,7 @@ pub(crate) fn shape(image: &Mat) -> Result<Shape> {
     Ok(Shape::new(size, format)?)
 }
 
-/// The format of 8 bits with so many channels, of those that the flags take: 1, 3 or 4.
+/// The 8-bit format for a value of `--channels`: 1 gray, 3 BGR, 4 BGRA.
 pub(crate) fn eight_bit(channels: u8) -> Format {
     match channels {
         1 => Format::GRAY8,
@@ -98,12 +107,12 @@ pub(crate) fn eight_bit(channels: u8) -> Format {
     }
 }
 
-/// Fails unless the pixels are of 8 bits in OpenCV's order, which all that handles pixels here takes.
+/// Fails unless the pixels have 8 bits in OpenCV's order: views and sinks take nothing else.
 pub(crate) fn must_be_eight_bit(shape: Shape) -> Result<()> {
     let format = shape.format();
     ensure!(
         format.element() == Element::U8 && format.order() == Order::Bgr,
-        "frames are {shape}: only 8 bits, gray or blue first, can be handled"
+        "frames are {shape}: shm-recv takes 8 bits only, gray or blue first"
     );
     Ok(())
 }

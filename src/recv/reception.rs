@@ -1,130 +1,50 @@
-//! Takes frames, and hands each to all who want it.
+//! Takes frames, and hands each to the report, the sinks and the view.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use serde::Serialize;
-use shm_frame::{Frame, Receiver, Shape};
+use shm_frame::{Error, Frame, Receiver, Shape};
 
-use crate::console::Output;
+use crate::console::Console;
+use crate::event::{Dimensions, RecvLine};
 use crate::picture;
 use crate::recv::args::Args;
 use crate::recv::follow::{Follow, Step};
 use crate::recv::report::Report;
-use crate::recv::sink::plot::Plot;
-use crate::recv::sink::raw::Raw;
-use crate::recv::sink::record::Recorder;
-use crate::recv::sink::save::Saver;
+use crate::recv::sink::Sinks;
 use crate::recv::tally::Tally;
 use crate::recv::view::Viewer;
+use crate::remedy;
 use crate::stop;
+use crate::units::counted;
 
-/// A line of JSON.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event<'a> {
-    Mismatch {
-        expected: Size<Option<i32>>,
-        got: Size<i32>,
-    },
-    Discarded {
-        why: &'a str,
-    },
-}
-
-#[derive(Serialize)]
-struct Size<T> {
-    width: T,
-    height: T,
-    channels: T,
-}
-
-/// How long to wait at a time, so that signals and windows are answered.
+/// How long to wait at a time, so that signals are answered.
 const SLICE: Duration = Duration::from_millis(100);
+/// The same while there is a view, so that keys are answered.
 const VIEW_SLICE: Duration = Duration::from_millis(15);
 
-/// What is done with frames besides showing and counting them.
-pub(crate) struct Sinks {
-    saver: Option<Saver>,
-    recorder: Option<Recorder>,
-    raw: Option<Raw>,
-    plot: Option<Plot>,
-}
-
-impl Sinks {
-    pub(crate) fn new(args: &Args) -> Result<Self> {
-        Ok(Self {
-            saver: args.save.as_deref().map(Saver::new).transpose()?,
-            recorder: args.record.as_deref().map(Recorder::new).transpose()?,
-            raw: args.raw.as_ref().map(|_| Raw::new()).transpose()?,
-            plot: args.plot.as_deref().map(Plot::new).transpose()?,
-        })
-    }
-
-    fn want_pixels(&self) -> bool {
-        self.saver.is_some() || self.recorder.is_some() || self.raw.is_some()
-    }
-
-    fn take(&mut self, frame: Frame, pixels: &[u8], note: &dyn Fn(&str)) -> Result<()> {
-        if let Some(plot) = &mut self.plot {
-            plot.add(frame.delay_ns);
-        }
-        if let Some(saver) = &self.saver {
-            saver.save(frame.number, pixels, frame.shape)?;
-        }
-        if let Some(recorder) = &mut self.recorder {
-            recorder.add(pixels, frame.shape, note)?;
-        }
-        if let Some(raw) = &mut self.raw {
-            raw.write(pixels, frame.shape, note)?;
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, name: &str, tally: &Tally, note: &dyn Fn(&str)) -> Result<()> {
-        let recorded = self
-            .recorder
-            .as_mut()
-            .map_or(Ok(()), |recorder| recorder.finish(note));
-        let plotted = self
-            .plot
-            .as_ref()
-            .map_or(Ok(()), |plot| plot.finish(name, tally));
-        recorded.and(plotted)
-    }
-}
-
 /// One run of the command.
-pub(crate) struct Reception<'a> {
+pub(super) struct Reception<'a> {
     args: &'a Args,
-    output: Output<'a>,
-    note: &'a dyn Fn(&str),
-    report: Report<'a>,
-    viewer: Viewer<'a>,
+    console: Console,
+    report: Report,
+    viewer: Viewer,
     sinks: Sinks,
-    /// The frame that is shown, saved, recorded or written: all that takes long, so it is done with a copy.
+    /// A copy of the frame, for views and sinks: they take too long to hold a lease meanwhile.
     pixels: Vec<u8>,
-    /// The shape that was last warned of.
+    /// The unexpected shape that was told last.
     unexpected: Option<Shape>,
-    /// What the last frame was thrown away for, so that it is said once.
+    /// The reason that was told last for throwing a frame away.
     discarded: String,
     pub tally: Tally,
 }
 
 impl<'a> Reception<'a> {
-    pub(crate) fn new(
-        args: &'a Args,
-        output: Output<'a>,
-        note: &'a dyn Fn(&str),
-        report: Report<'a>,
-        viewer: Viewer<'a>,
-        sinks: Sinks,
-    ) -> Self {
+    pub(super) fn new(args: &'a Args, console: Console, viewer: Viewer, sinks: Sinks) -> Self {
         Self {
             args,
-            output,
-            note,
-            report,
+            report: Report::new(console.clone()),
+            console,
             viewer,
             sinks,
             pixels: Vec::new(),
@@ -134,11 +54,11 @@ impl<'a> Reception<'a> {
         }
     }
 
-    /// Receives until somebody wants it to end, and finishes what was begun, whatever happened.
-    pub(crate) fn run(&mut self) -> Result<()> {
+    /// Receives until the end, and finishes the sinks even if receiving failed.
+    pub(super) fn run(&mut self) -> Result<()> {
         let received = self.receive();
-        let name = self.args.name.to_string();
-        received.and(self.sinks.finish(&name, &self.tally, self.note))
+        let finished = self.sinks.finish(&self.tally, &self.console);
+        received.and(finished)
     }
 
     fn receive(&mut self) -> Result<()> {
@@ -147,14 +67,13 @@ impl<'a> Reception<'a> {
         } else {
             SLICE
         };
-        let mut follow = Follow::new(self.args.name.clone(), self.args.wait.into(), self.output);
+        let mut follow = Follow::new(
+            self.args.name.clone(),
+            self.args.wait.into(),
+            self.console.clone(),
+        );
         let mut last_frame = Instant::now();
-        while !stop::requested()
-            && self
-                .args
-                .count
-                .is_none_or(|count| self.tally.frames < count)
-        {
+        while !stop::requested() && !self.is_done() {
             let left = match self.args.timeout {
                 None => slice,
                 Some(timeout) => match timeout.checked_sub(last_frame.elapsed()) {
@@ -182,104 +101,118 @@ impl<'a> Reception<'a> {
         Ok(())
     }
 
-    /// Takes the latest frame, if it is one that is expected, and copies it if it is needed for longer.
+    /// Whether `--count` frames were received.
+    fn is_done(&self) -> bool {
+        self.args
+            .count
+            .is_some_and(|count| self.tally.frames >= count)
+    }
+
+    /// Takes the latest frame. `None`: it is not whole, not usable or not of the expected shape.
     fn take(&mut self, receiver: &mut Receiver) -> Result<Option<Frame>> {
-        let keeps = self.viewer.is_somewhere() || self.sinks.want_pixels();
-        let taken = if receiver.can_lease() {
-            receiver.lease().and_then(|lease| {
-                let Some(lease) = lease else { return Ok(None) };
-                if keeps {
-                    lease.copy_to(&mut self.pixels)?;
-                }
-                Ok(lease.is_intact().then(|| lease.frame()))
-            })
-        } else {
-            receiver.copy(&mut self.pixels)
-        };
-        let taken = taken.map_err(anyhow::Error::from).and_then(|frame| {
-            frame.map_or(Ok(()), |frame| picture::must_be_eight_bit(frame.shape))?;
-            Ok(frame)
-        });
-        match taken {
-            Ok(Some(frame)) if self.expects(frame.shape) => {
-                self.unexpected = None;
-                Ok(Some(frame))
-            }
+        match self.take_any(receiver) {
             Ok(Some(frame)) => {
-                self.warn_of(frame.shape)?;
-                Ok(None)
-            }
-            Ok(None) => Ok(None),
-            // A header that makes no sense is the sender's fault, and the next one may be better.
-            Err(error) => {
-                let why = error.to_string();
-                if self.discarded != why {
-                    let text = format!("frame of {} thrown away: {why}", self.args.name);
-                    self.output.event(&Event::Discarded { why: &why }, &text)?;
-                    self.discarded = why;
+                if let Err(error) = picture::must_be_eight_bit(frame.shape) {
+                    self.tell_discarded(error.to_string())?;
+                } else if self.unmet(frame.shape).is_empty() {
+                    self.unexpected = None;
+                    return Ok(Some(frame));
+                } else {
+                    self.tell_unexpected(frame.shape)?;
                 }
-                Ok(None)
             }
+            Ok(None) => {}
+            // Most likely a header that makes no sense, and the sender's next one may be better.
+            Err(error) => self.tell_discarded(remedy::RECV.explain_error(&error))?,
         }
+        Ok(None)
+    }
+
+    /// Takes the latest frame in place if possible, and copies it if a view or a sink needs that.
+    fn take_any(&mut self, receiver: &mut Receiver) -> Result<Option<Frame>, Error> {
+        if !receiver.can_lease() {
+            return receiver.copy(&mut self.pixels);
+        }
+        let Some(lease) = receiver.lease()? else {
+            return Ok(None);
+        };
+        if self.viewer.is_somewhere() || self.sinks.want_pixels() {
+            lease.copy_to(&mut self.pixels)?;
+        }
+        Ok(lease.is_intact().then(|| lease.frame()))
     }
 
     fn accept(&mut self, frame: Frame) -> Result<()> {
         self.tally.add(frame);
         self.report.frame(frame)?;
-        self.sinks.take(frame, &self.pixels, self.note)?;
+        self.sinks.take(frame, &self.pixels, &self.console)?;
         self.viewer.show(frame, &mut self.pixels, &self.tally)
     }
 
-    fn expects(&self, shape: Shape) -> bool {
-        let fits = |expected: Option<i32>, got| expected.is_none_or(|expected| expected == got);
-        fits(self.args.width, shape.width())
-            && fits(self.args.height, shape.height())
-            && fits(self.args.channels.map(i32::from), shape.channels())
+    /// The expectations of the flags that a shape does not meet, as text; empty if it meets all.
+    fn unmet(&self, shape: Shape) -> String {
+        let Args {
+            width,
+            height,
+            channels,
+            ..
+        } = self.args;
+        let mut unmet = Vec::new();
+        if let Some(width) = width.filter(|&width| width != shape.width()) {
+            unmet.push(format!("{width} wide"));
+        }
+        if let Some(height) = height.filter(|&height| height != shape.height()) {
+            unmet.push(format!("{height} high"));
+        }
+        if let Some(channels) = channels.filter(|&channels| i32::from(channels) != shape.channels())
+        {
+            unmet.push(format!("of {}", counted(channels.into(), "channel")));
+        }
+        unmet.join(" nor ")
     }
 
-    fn expected(&self) -> String {
-        let side = |side: Option<i32>| side.map_or("any".to_owned(), |side| side.to_string());
-        let channels = self.args.channels.map(i32::from);
-        format!(
-            "{}x{}x{}",
-            side(self.args.width),
-            side(self.args.height),
-            side(channels)
-        )
-    }
-
-    /// Once for each change.
-    fn warn_of(&mut self, got: Shape) -> Result<()> {
+    /// Tells of a shape that is not expected, once per change.
+    fn tell_unexpected(&mut self, got: Shape) -> Result<()> {
         if self.unexpected.replace(got) == Some(got) {
             return Ok(());
         }
-        let event = Event::Mismatch {
-            expected: Size {
+        let event = RecvLine::Mismatch {
+            expected: Dimensions {
                 width: self.args.width,
                 height: self.args.height,
                 channels: self.args.channels.map(i32::from),
             },
-            got: Size {
+            got: Dimensions {
                 width: got.width(),
                 height: got.height(),
                 channels: got.channels(),
             },
         };
-        let text = format!(
-            "frames of {} are {got}, expected {}: not shown",
-            self.args.name,
-            self.expected()
-        );
-        self.output.event(&event, &text)
+        let text = format!("{}: not shown", self.differs(got));
+        self.console.event(&event, &text)
     }
 
+    /// Tells why a frame is thrown away, once per reason.
+    fn tell_discarded(&mut self, why: String) -> Result<()> {
+        if self.discarded == why {
+            return Ok(());
+        }
+        let text = format!("frame of {} thrown away: {why}", self.args.name);
+        self.console
+            .event(&RecvLine::Discarded { why: &why }, &text)?;
+        self.discarded = why;
+        Ok(())
+    }
+
+    fn differs(&self, got: Shape) -> String {
+        let unmet = self.unmet(got);
+        format!("frames of {} are {got}, not {unmet}", self.args.name)
+    }
+
+    /// The reason why no frame comes.
     fn waits_for(&self, follow: &Follow) -> String {
         match self.unexpected {
-            Some(got) if follow.is_attached() => format!(
-                "frames of {} are {got}, expected {}",
-                self.args.name,
-                self.expected()
-            ),
+            Some(got) if follow.is_attached() => self.differs(got),
             _ => follow.waits_for(),
         }
     }

@@ -1,99 +1,77 @@
-//! What is printed of the frames: a line for each, or one on a terminal that stays in place.
+//! What is printed about frames: a line each, or a status line that stays in place.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
 use shm_frame::Frame;
 
-use crate::console::Output;
-use crate::recv::status::Status;
+use crate::console::Console;
+use crate::event::RecvLine;
+use crate::recv::status;
 use crate::recv::tally::Tally;
-use crate::terminal::Screen;
 use crate::units::ms;
 
 /// How often the status line changes.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// A line of JSON.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event {
-    Frame {
-        frame: u64,
-        width: i32,
-        height: i32,
-        channels: i32,
-        sent_ms: i64,
-        received_ms: i64,
-        delay_ms: f64,
-        skipped: u64,
-        path: String,
-    },
+/// Reports frames to the console.
+pub(super) struct Report {
+    console: Console,
+    /// For a status line: the last frame, and when the line is due to change.
+    status: Option<(Option<Frame>, Instant)>,
 }
 
-pub(crate) enum Report<'a> {
-    Lines(Output<'a>),
-    Status {
-        screen: &'a Screen,
-        last: Option<Frame>,
-        due: Instant,
-    },
-}
-
-impl<'a> Report<'a> {
-    pub(crate) fn status(screen: &'a Screen) -> Self {
-        Self::Status {
-            screen,
-            last: None,
-            due: Instant::now(),
+impl Report {
+    pub(super) fn new(console: Console) -> Self {
+        Self {
+            status: console.has_status_line().then(|| (None, Instant::now())),
+            console,
         }
     }
 
-    pub(crate) fn frame(&mut self, frame: Frame) -> Result<()> {
-        match self {
-            Self::Lines(output) => line(*output, frame),
-            Self::Status { last, .. } => {
+    pub(super) fn frame(&mut self, frame: Frame) -> Result<()> {
+        match &mut self.status {
+            Some((last, _)) => {
                 *last = Some(frame);
                 Ok(())
             }
+            None => self.line(frame),
         }
     }
 
-    /// To be called often, whether or not there are frames.
-    pub(crate) fn tick(&mut self, tally: &Tally) {
-        if let Self::Status { screen, last, due } = self
-            && let Some(frame) = *last
+    /// Brings the status line up to date. To be called often, with or without new frames.
+    pub(super) fn tick(&mut self, tally: &Tally) {
+        if let Some((Some(frame), due)) = &mut self.status
             && Instant::now() >= *due
         {
             *due = Instant::now() + PERIOD;
-            screen.status(Status::new(frame, tally));
+            self.console.status(status::line(*frame, tally));
         }
     }
-}
 
-fn line(output: Output, frame: Frame) -> Result<()> {
-    let event = Event::Frame {
-        frame: frame.number,
-        width: frame.shape.width(),
-        height: frame.shape.height(),
-        channels: frame.shape.channels(),
-        sent_ms: frame.sent_ms,
-        received_ms: frame.received_ms,
-        delay_ms: ms(frame.delay_ns),
-        skipped: frame.skipped,
-        path: frame.via.to_string(),
-    };
-    output.frame(&event, || {
-        Some(format!(
-            "frame {}  {}  sent {}  delay {:.3} ms  skipped {}",
-            frame.number,
-            frame.shape,
-            time_of_day(frame.sent_ms),
-            ms(frame.delay_ns),
-            frame.skipped
-        ))
-    })
+    fn line(&self, frame: Frame) -> Result<()> {
+        let event = RecvLine::Frame {
+            frame: frame.number,
+            width: frame.shape.width(),
+            height: frame.shape.height(),
+            channels: frame.shape.channels(),
+            sent_ms: frame.sent_ms,
+            received_ms: frame.received_ms,
+            delay_ms: ms(frame.delay_ns),
+            skipped: frame.skipped,
+            path: frame.via.to_string(),
+        };
+        self.console.frame(&event, || {
+            Some(format!(
+                "frame {}  {}  sent {}  delay {:.3} ms  skipped {}",
+                frame.number,
+                frame.shape,
+                time_of_day(frame.sent_ms),
+                ms(frame.delay_ns),
+                frame.skipped
+            ))
+        })
+    }
 }
 
 /// The time of day in UTC.

@@ -1,4 +1,4 @@
-//! Where frames are shown, and what somebody who looks at them can do.
+//! Shows frames in a window or in the terminal, and obeys the keys pressed there.
 
 use std::path;
 use std::sync::Arc;
@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use opencv::core::Size;
-use shm_frame::{Frame, Name, Shape};
+use shm_frame::{Frame, Name};
 
+use crate::console::Console;
+use crate::picture::Picture;
 use crate::recv::args::{self, Args};
 use crate::recv::sink::save;
 use crate::recv::tally::Tally;
@@ -15,50 +17,52 @@ use crate::terminal::{Screen, Stream, Tty};
 use crate::units::ms;
 use crate::window::{self, Input, Window};
 
-/// A frame's pixels.
-#[derive(Debug)]
-pub(crate) struct Picture {
-    pub pixels: Vec<u8>,
-    pub shape: Shape,
-    pub number: u64,
-}
-
 /// Where frames are shown.
-pub(crate) enum Place {
+pub(super) enum Place {
     Window(Window),
-    /// In the terminal that the screen is at the bottom of.
-    Terminal,
+    /// In the terminal, above its status line.
+    Terminal(Arc<Screen>),
     Nowhere,
 }
 
-/// Finds the place asked for, and the screen for the status line or pictures, if there is one.
-pub(crate) fn open(args: &Args) -> Result<(Place, Option<Screen>)> {
+/// Opens the place that `--view` names, and the terminal's screen if there is something to draw on
+/// it: frames, or a status line.
+pub(super) fn open(args: &Args) -> Result<(Place, Option<Arc<Screen>>)> {
     let text = if args.raw.is_some() {
         Stream::Stderr
     } else {
         Stream::Stdout
     };
-    // A line for each frame goes on, and a screen stays.
+    // With --json and --log lines scroll by: nothing can stay in place.
     let tty = || Tty::of(text).filter(|_| !args.json && !args.log);
     let status = || match tty() {
-        Some(tty) if !args.quiet => Screen::status_line(tty).map(Some),
+        Some(tty) if !args.quiet => Screen::status_line(tty).map(|screen| Some(Arc::new(screen))),
         _ => Ok(None),
     };
-    let window = || Window::open(&format!("shm-recv {}", args.name)).context("--view window");
-    let terminal = |tty| anyhow::Ok((Place::Terminal, Some(Screen::with_pictures(tty)?)));
+    let window = || {
+        let title = format!("shm-recv {}", args.name);
+        Window::open(&title)
+            .context("--view window")
+            .map(Place::Window)
+    };
+    let terminal = |tty| {
+        let screen = Arc::new(Screen::with_pictures(tty)?);
+        anyhow::Ok((Place::Terminal(Arc::clone(&screen)), Some(screen)))
+    };
     match args.view {
         args::View::None => Ok((Place::Nowhere, status()?)),
-        args::View::Window => Ok((Place::Window(window()?), status()?)),
+        args::View::Window => Ok((window()?, status()?)),
         args::View::Terminal => match tty() {
             Some(tty) => terminal(tty),
             None => bail!(
-                "--view terminal: stdout is no terminal that can be drawn on, or this process is in its background"
+                "--view terminal: stdout is no terminal that can be drawn on, or this process is \
+                 in its background"
             ),
         },
         args::View::Auto => {
-            // The window is opened while the answer's connection is there.
-            if let Ok(_held) = window::display() {
-                return Ok((Place::Window(window()?), status()?));
+            // Held until the window has a connection of its own: see Window::open.
+            if let Ok(_connection) = window::display() {
+                return Ok((window()?, status()?));
             }
             match tty() {
                 Some(tty) if text == Stream::Stdout => terminal(tty),
@@ -71,37 +75,30 @@ pub(crate) fn open(args: &Args) -> Result<(Place, Option<Screen>)> {
 /// How long a note stays in a window's caption.
 const NOTE: Duration = Duration::from_secs(3);
 
-/// Shows frames, and does what keys say.
-pub(crate) struct Viewer<'a> {
-    name: &'a Name,
+/// Shows frames, and obeys keys.
+pub(super) struct Viewer {
+    name: Name,
     place: Place,
-    screen: Option<&'a Screen>,
-    say: &'a dyn Fn(&str),
+    console: Console,
     /// The last frame that came.
     latest: Option<Arc<Picture>>,
-    /// What is shown: that, or what was when the picture was frozen.
+    /// The frame that is shown: the latest, unless the picture is frozen.
     shown: Option<Arc<Picture>>,
     frozen: bool,
-    /// Numbers are written on the window's picture.
+    /// The numbers are written on the window's picture.
     captioned: bool,
     numbers: String,
     note: Option<(String, Instant)>,
-    /// What the window showed last, and its size then.
+    /// The caption and the size of the window's last picture.
     drawn: (String, Size),
 }
 
-impl<'a> Viewer<'a> {
-    pub(crate) fn new(
-        name: &'a Name,
-        place: Place,
-        screen: Option<&'a Screen>,
-        say: &'a dyn Fn(&str),
-    ) -> Self {
+impl Viewer {
+    pub(super) fn new(name: Name, place: Place, console: Console) -> Self {
         Self {
             name,
             place,
-            screen,
-            say,
+            console,
             latest: None,
             shown: None,
             frozen: false,
@@ -112,12 +109,12 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    pub(crate) fn is_somewhere(&self) -> bool {
+    pub(super) fn is_somewhere(&self) -> bool {
         !matches!(self.place, Place::Nowhere)
     }
 
-    /// Shows a frame. The pixels are taken, and those of an older frame may be given for them.
-    pub(crate) fn show(&mut self, frame: Frame, pixels: &mut Vec<u8>, tally: &Tally) -> Result<()> {
+    /// Shows a frame. Keeps the pixels, and may leave an older frame's buffer in their place.
+    pub(super) fn show(&mut self, frame: Frame, pixels: &mut Vec<u8>, tally: &Tally) -> Result<()> {
         if !self.is_somewhere() {
             return Ok(());
         }
@@ -147,16 +144,16 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    /// Does what somebody wants by now. `false`: to end.
-    pub(crate) fn heed(&mut self) -> Result<bool> {
-        let keys = match (&mut self.place, self.screen) {
-            (Place::Window(window), _) => match window.input()? {
+    /// Obeys the keys that were pressed. `false`: the user wants to end.
+    pub(super) fn heed(&mut self) -> Result<bool> {
+        let keys = match &mut self.place {
+            Place::Window(window) => match window.input()? {
                 Some(Input::End) => return Ok(false),
                 Some(Input::Key(key)) => vec![key],
                 None => Vec::new(),
             },
-            (Place::Terminal, Some(screen)) => screen.keys(),
-            _ => Vec::new(),
+            Place::Terminal(screen) => screen.keys(),
+            Place::Nowhere => Vec::new(),
         };
         for key in keys {
             match key {
@@ -171,7 +168,7 @@ impl<'a> Viewer<'a> {
         Ok(true)
     }
 
-    /// Freezes the picture, or shows what came meanwhile.
+    /// Freezes the picture, or shows the latest frame again.
     fn freeze(&mut self) -> Result<()> {
         self.frozen = !self.frozen;
         if self.frozen {
@@ -181,7 +178,7 @@ impl<'a> Viewer<'a> {
         self.draw()
     }
 
-    /// Saves what is shown where the user is.
+    /// Saves the picture that is shown in the working directory.
     fn save(&mut self) {
         let Some(picture) = &self.shown else {
             return;
@@ -193,7 +190,7 @@ impl<'a> Viewer<'a> {
             Ok(path) => format!("saved {}", path.display()),
             Err(error) => format!("{error:#}"),
         };
-        (self.say)(&said);
+        self.console.say(&said);
         self.note = Some((said, Instant::now()));
     }
 
@@ -210,7 +207,7 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    /// Draws what is shown anew if it has to look different.
+    /// Draws the window's picture again if its caption or the window's size changed.
     fn redraw(&mut self) -> Result<()> {
         if let Place::Window(window) = &self.place
             && self.shown.is_some()
@@ -226,13 +223,13 @@ impl<'a> Viewer<'a> {
         let Some(picture) = &self.shown else {
             return Ok(());
         };
-        match (&mut self.place, self.screen) {
-            (Place::Window(window), _) => {
+        match &mut self.place {
+            Place::Window(window) => {
                 window.show(&picture.pixels, picture.shape, &caption)?;
                 self.drawn = (caption, window.size()?);
             }
-            (Place::Terminal, Some(screen)) => screen.picture(Arc::clone(picture)),
-            _ => {}
+            Place::Terminal(screen) => screen.picture(Arc::clone(picture)),
+            Place::Nowhere => {}
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Where frames go.
+//! The segment that frames are written into.
 
 use std::time::{Duration, Instant};
 
@@ -8,45 +8,34 @@ use opencv::core::{Mat, MatTraitConst, MatTraitConstManual};
 use shm_frame::{Sender, Sent, Shape};
 
 use crate::picture;
-use crate::window::{Input, Window};
 
-/// The segment, and the window that shows what is sent, if there is one.
+/// Publishes frames in one of three ways, and measures how long that takes.
 pub(crate) struct Outlet {
     sender: Sender,
-    window: Option<Window>,
-    /// What the window is to show: a slot is nobody's once it is published.
-    shown: Option<(Shape, Vec<u8>)>,
 }
 
-/// A frame that was sent.
+/// A frame that was published.
 pub(crate) struct Written {
     pub sent: Sent,
     pub shape: Shape,
-    /// From the loan to the publication.
+    /// From the loan of the slot to the publication.
     pub time: Duration,
 }
 
 impl Outlet {
-    pub(crate) fn new(sender: Sender, window: Option<Window>) -> Self {
-        Self {
-            sender,
-            window,
-            shown: None,
-        }
+    pub(crate) fn new(sender: Sender) -> Self {
+        Self { sender }
     }
 
-    /// Sends these pixels.
+    /// Publishes a copy of these pixels.
     pub(crate) fn publish(&mut self, shape: Shape, pixels: &[u8]) -> Result<Written> {
         let begin = Instant::now();
         let sent = self.sender.publish(shape, pixels)?;
         let time = begin.elapsed();
-        if self.window.is_some() {
-            self.shown = Some((shape, pixels.to_vec()));
-        }
         Ok(Written { sent, shape, time })
     }
 
-    /// Sends what `write` writes into a slot, if it does.
+    /// Lets `write` fill a slot, and publishes it. `None`: `write` returned false, there is no frame.
     pub(crate) fn fill(
         &mut self,
         shape: Shape,
@@ -57,15 +46,13 @@ impl Outlet {
         if !write(loan.pixels())? {
             return Ok(None);
         }
-        if self.window.is_some() {
-            self.shown = Some((shape, loan.pixels().to_vec()));
-        }
         let sent = loan.publish()?;
         let time = begin.elapsed();
         Ok(Some(Written { sent, shape, time }))
     }
 
-    /// Sends the image that OpenCV gives, if it does. Of the shape that is expected it is written straight into a slot.
+    /// Lets OpenCV decode into a slot, and publishes it. An image of another shape than expected is
+    /// decoded elsewhere and copied. `None`: `decode` returned false, there is no frame.
     pub(crate) fn decode(
         &mut self,
         expected: Shape,
@@ -78,7 +65,7 @@ impl Outlet {
             if !decode(&mut image)? {
                 return Ok(false);
             }
-            // What does not fit, OpenCV puts into memory of its own.
+            // If the image does not fit, OpenCV has put it into memory of its own.
             if image.data() != address {
                 other = Some(image.clone_pointee());
             }
@@ -92,20 +79,8 @@ impl Outlet {
         }
     }
 
-    /// Shows what was sent last. `false`: the window was closed.
-    pub(crate) fn show(&mut self) -> Result<bool> {
-        let Some(window) = &mut self.window else {
-            return Ok(true);
-        };
-        if let Some((shape, pixels)) = self.shown.take() {
-            window.show(&pixels, shape, "")?;
-        }
-        Ok(window.input()? != Some(Input::End))
-    }
-
-    /// Looks after the segment and the window while there is nothing to send. `false`: the window was closed.
-    pub(crate) fn rest(&mut self) -> Result<bool> {
-        self.sender.tend()?;
-        self.show()
+    /// Looks after the segment while there is nothing to send.
+    pub(crate) fn tend(&mut self) -> Result<()> {
+        Ok(self.sender.tend()?)
     }
 }

@@ -11,8 +11,7 @@ use opencv::core::{Mat, MatTraitConst, MatTraitConstManual, Size as Sides, Vec3b
 use opencv::{imgcodecs, imgproc};
 
 use super::tty::{Colours, Size, Tty};
-use crate::picture as image;
-use crate::recv::view::Picture;
+use crate::picture::{self as image, Picture};
 
 /// The least room for a picture, in cells.
 const LEAST: (usize, usize) = (4, 2);

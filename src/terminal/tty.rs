@@ -14,7 +14,7 @@ use rustix::termios::{
     tcsetattr,
 };
 
-use crate::console as output;
+use crate::stdio;
 use crate::stop;
 
 /// How long to wait at a time.
@@ -99,8 +99,8 @@ impl Tty {
     /// The terminal that a stream is, if it is one that can be drawn on, and this process is not in its background.
     pub(crate) fn of(stream: Stream) -> Option<Self> {
         let (is_terminal, out) = match stream {
-            Stream::Stdout => (io::stdout().is_terminal(), output::anew(&io::stdout())),
-            Stream::Stderr => (io::stderr().is_terminal(), output::anew(&io::stderr())),
+            Stream::Stdout => (io::stdout().is_terminal(), stdio::reopen(&io::stdout())),
+            Stream::Stderr => (io::stderr().is_terminal(), stdio::reopen(&io::stderr())),
         };
         let term = env::var("TERM").unwrap_or_default();
         if !is_terminal || matches!(term.as_str(), "" | "dumb" | "unknown") {
@@ -153,7 +153,7 @@ impl Tty {
     /// Writes all of it, or gives up if the terminal takes nothing and the end is asked for.
     pub(crate) fn write(&self, bytes: &[u8]) {
         // An error is a terminal that is gone, and whoever looked at it as well.
-        let _ = output::write_all(&self.out, bytes);
+        let _ = stdio::write_all(&self.out, bytes);
     }
 
     /// From now on keys come one by one and unseen, if there is a keyboard.

@@ -1,28 +1,36 @@
-//! Pixels on stdout, for another program.
+//! `--raw -`: pixels on stdout, for another program.
 
-use anyhow::{Result, bail, ensure};
-use shm_frame::Shape;
 use std::io::{self, IsTerminal};
 
-use crate::console as output;
+use anyhow::{Result, bail, ensure};
+use shm_frame::{Frame, Shape};
 
-/// Writes frames to stdout, one after the other and nothing between.
+use super::Sink;
+use crate::console::Console;
+use crate::recv::args::Args;
+use crate::stdio;
+
+/// Writes frames to stdout, one after the other with nothing in between.
 #[derive(Debug)]
-pub(crate) struct Raw {
-    /// Of all of them: who reads them does not see where one ends.
+struct Raw {
+    /// The shape of all frames: the reader cannot see where a frame ends.
     shape: Option<Shape>,
 }
 
-impl Raw {
-    pub(crate) fn new() -> Result<Self> {
-        ensure!(
-            !io::stdout().is_terminal(),
-            "--raw -: stdout is a terminal: pipe it into a program that takes pixels"
-        );
-        Ok(Self { shape: None })
+pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
+    if args.raw.is_none() {
+        return Ok(None);
     }
+    ensure!(
+        !io::stdout().is_terminal(),
+        "--raw -: stdout is a terminal: pipe it into a program that takes pixels"
+    );
+    Ok(Some(Box::new(Raw { shape: None })))
+}
 
-    pub(crate) fn write(&mut self, pixels: &[u8], shape: Shape, note: &dyn Fn(&str)) -> Result<()> {
+impl Sink for Raw {
+    fn take(&mut self, frame: Frame, pixels: &[u8], console: &Console) -> Result<()> {
+        let shape = frame.shape;
         match self.shape {
             Some(first) if first != shape => bail!(
                 "--raw -: frames are {shape} now and were {first}: raw pixels have one size; fix it with --width, --height and --channels"
@@ -35,13 +43,13 @@ impl Raw {
                     3 => "bgr24",
                     _ => "bgra",
                 };
-                note(&format!(
+                console.note(&format!(
                     "raw {shape}, for ffmpeg and ffplay: -f rawvideo -pixel_format {format} -video_size {}x{}",
                     shape.width(),
                     shape.height()
                 ));
             }
         }
-        output::write(pixels)
+        Ok(stdio::write(pixels)?)
     }
 }
