@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use opencv::core::Size;
 use shm_frame::{Frame, Name, Shape};
 
 use crate::args::{self, Args};
@@ -86,8 +85,8 @@ pub(crate) struct Viewer<'a> {
     captioned: bool,
     numbers: String,
     note: Option<(String, Instant)>,
-    /// What the window showed last, and its size then.
-    drawn: (String, Size),
+    /// What the window's caption was last.
+    drawn: String,
 }
 
 impl<'a> Viewer<'a> {
@@ -108,7 +107,7 @@ impl<'a> Viewer<'a> {
             captioned: true,
             numbers: String::new(),
             note: None,
-            drawn: (String::new(), Size::default()),
+            drawn: String::new(),
         }
     }
 
@@ -214,7 +213,7 @@ impl<'a> Viewer<'a> {
     fn redraw(&mut self) -> Result<()> {
         if let Place::Window(window) = &self.place
             && self.shown.is_some()
-            && self.drawn != (self.caption(), window.size()?)
+            && (self.drawn != self.caption() || window.is_stale()?)
         {
             return self.draw();
         }
@@ -229,7 +228,7 @@ impl<'a> Viewer<'a> {
         match (&mut self.place, self.screen) {
             (Place::Window(window), _) => {
                 window.show(&picture.pixels, picture.shape, &caption)?;
-                self.drawn = (caption, window.size()?);
+                self.drawn = caption;
             }
             (Place::Terminal, Some(screen)) => screen.picture(Arc::clone(picture)),
             _ => {}

@@ -16,6 +16,8 @@ pub(crate) struct Outlet {
     window: Option<Window>,
     /// What the window is to show: a slot is nobody's once it is published.
     shown: Option<(Shape, Vec<u8>)>,
+    /// The window did not show it yet.
+    fresh: bool,
 }
 
 /// A frame that was sent.
@@ -32,6 +34,7 @@ impl Outlet {
             sender,
             window,
             shown: None,
+            fresh: false,
         }
     }
 
@@ -42,6 +45,7 @@ impl Outlet {
         let time = begin.elapsed();
         if self.window.is_some() {
             self.shown = Some((shape, pixels.to_vec()));
+            self.fresh = true;
         }
         Ok(Written { sent, shape, time })
     }
@@ -59,6 +63,7 @@ impl Outlet {
         }
         if self.window.is_some() {
             self.shown = Some((shape, loan.pixels().to_vec()));
+            self.fresh = true;
         }
         let sent = loan.publish();
         let time = begin.elapsed();
@@ -97,8 +102,10 @@ impl Outlet {
         let Some(window) = &mut self.window else {
             return Ok(true);
         };
-        if let Some((shape, pixels)) = self.shown.take() {
-            window.show(&pixels, shape, "")?;
+        if let Some((shape, pixels)) = &self.shown
+            && (std::mem::take(&mut self.fresh) || window.is_stale()?)
+        {
+            window.show(pixels, *shape, "")?;
         }
         Ok(window.input()? != Some(Input::End))
     }
