@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use opencv::core::Size;
 use shm_frame::{Frame, Name};
 
 use crate::console::Console;
@@ -89,8 +88,8 @@ pub(super) struct Viewer {
     captioned: bool,
     numbers: String,
     note: Option<(String, Instant)>,
-    /// The caption and the size of the window's last picture.
-    drawn: (String, Size),
+    /// What the window's caption was last.
+    drawn: String,
 }
 
 impl Viewer {
@@ -105,7 +104,7 @@ impl Viewer {
             captioned: true,
             numbers: String::new(),
             note: None,
-            drawn: (String::new(), Size::default()),
+            drawn: String::new(),
         }
     }
 
@@ -211,7 +210,7 @@ impl Viewer {
     fn redraw(&mut self) -> Result<()> {
         if let Place::Window(window) = &self.place
             && self.shown.is_some()
-            && self.drawn != (self.caption(), window.size()?)
+            && (self.drawn != self.caption() || window.is_stale()?)
         {
             return self.draw();
         }
@@ -226,7 +225,7 @@ impl Viewer {
         match &mut self.place {
             Place::Window(window) => {
                 window.show(&picture.pixels, picture.shape, &caption)?;
-                self.drawn = (caption, window.size()?);
+                self.drawn = caption;
             }
             Place::Terminal(screen) => screen.picture(Arc::clone(picture)),
             Place::Nowhere => {}

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use shm_frame::{Name, Receiver, Waited};
+use shm_frame::{Name, Receiver, Shape, Waited};
 
 use crate::stop;
 use crate::window::{Input, Window};
@@ -78,6 +78,8 @@ struct Display<'a> {
     window: Window,
     receiver: Option<Receiver>,
     pixels: Vec<u8>,
+    /// The shape of the pixels, if they are a frame.
+    shown: Option<Shape>,
 }
 
 impl<'a> Display<'a> {
@@ -87,6 +89,7 @@ impl<'a> Display<'a> {
             window,
             receiver: None,
             pixels: Vec::new(),
+            shown: None,
         }
     }
 
@@ -111,16 +114,28 @@ impl<'a> Display<'a> {
         };
         match receiver.wait(Duration::ZERO) {
             Ok(Waited::Frame) => {}
-            Ok(Waited::Timeout | Waited::Cancelled) => return Ok(()),
+            Ok(Waited::Timeout | Waited::Cancelled) => return self.redraw(),
             // The sender made its segment anew, or another one has the name.
             Ok(Waited::Ended(_)) | Err(_) => {
                 self.receiver = None;
                 return Ok(());
             }
         }
+        self.shown = None;
         // An error is a frame that no longer is what its header says: the next one is shown.
         if let Ok(Some(frame)) = receiver.copy(&mut self.pixels) {
             self.window.show(&self.pixels, frame.shape, "")?;
+            self.shown = Some(frame.shape);
+        }
+        Ok(())
+    }
+
+    /// Shows the last frame again if the window's size has changed.
+    fn redraw(&mut self) -> Result<()> {
+        if let Some(shape) = self.shown
+            && self.window.is_stale()?
+        {
+            self.window.show(&self.pixels, shape, "")?;
         }
         Ok(())
     }
