@@ -27,4 +27,5 @@ mod stdio;
 mod stop;
 mod terminal;
 mod units;
+mod visible;
 mod window;
