@@ -267,7 +267,7 @@ mod tests {
                         match element {
                             Element::U8 => to.copy_from_slice(&[i]),
                             Element::I8 => {
-                                to.copy_from_slice(&(i.cast_signed() - 50).to_le_bytes())
+                                to.copy_from_slice(&(i.cast_signed() - 50).to_le_bytes());
                             }
                             Element::U16 => to.copy_from_slice(&(500 * u16::from(i)).to_le_bytes()),
                             Element::I16 => {

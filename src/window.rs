@@ -117,6 +117,13 @@ impl Window {
         Ok(())
     }
 
+    /// Shows something else than a frame: the window takes the size of the first frame later.
+    pub(crate) fn show_empty(&mut self, pixels: &[u8], shape: Shape, caption: &str) -> Result<()> {
+        self.show(pixels, shape, caption)?;
+        self.fresh = true;
+        Ok(())
+    }
+
     /// Whether to show the picture again, since its area changed or a look is due.
     pub(crate) fn is_stale(&self) -> Result<bool> {
         let is_due = !self.filled && Instant::now() >= self.next_look;

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shm_frame::{Sender, SenderOptions, Shape};
 
 use crate::console::Console;
-use crate::event::SendLine;
+use crate::event::{self, SendLine};
 use crate::stop;
 use crate::units::{counted, mb};
 
@@ -67,6 +67,8 @@ fn announce(
         channels: shape.channels(),
         slots: args.slots,
         segment_bytes: sender.segment_bytes(),
+        element: shape.format().element().name(),
+        order: event::order_name(shape.format().order()),
     };
     let (name, slots) = (&args.name, counted(args.slots.into(), "slot"));
     let mb = mb(sender.segment_bytes() as u64);

@@ -393,7 +393,6 @@ mod tests {
                 .take(shape.bytes())
                 .collect(),
             shape,
-            number: 1,
         };
         let erase = String::new();
         let (rows, bytes) = Painter { way, erase }.paint(&picture, SIZE).unwrap();
@@ -475,7 +474,6 @@ mod tests {
                 Format::BGR8,
             )
             .unwrap(),
-            number: 1,
         };
         let painter = Painter {
             way: Way::Letters,
