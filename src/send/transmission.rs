@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use shm_frame::{Sender, SenderOptions, Shape};
+use shm_frame::{Error, Sender, SenderOptions, Shape};
 
 use crate::console::Console;
 use crate::event::{self, SendLine};
@@ -13,6 +13,7 @@ use crate::stop;
 use crate::units::{counted, mb};
 
 use crate::send::args::Args;
+use crate::send::meta::Meta;
 use crate::send::outlet::Outlet;
 use crate::send::pace::Pace;
 use crate::send::source::{self, Next, SLICE, Source};
@@ -26,6 +27,8 @@ pub(super) fn run(
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let (source, rate) = source::open(args)?;
+    let meta = args.meta.as_deref();
+    let meta = meta.map(|path| Meta::open(path, console)).transpose()?;
     ready()?;
     let shape = source.shape();
     let sender = Sender::create(
@@ -42,7 +45,8 @@ pub(super) fn run(
         console,
         bar: progress(args, console, source.as_ref()),
         source,
-        outlet: Outlet::new(sender),
+        outlet: Outlet::new(sender, meta),
+        lost: false,
         tally: Tally::new(),
     };
     let sent = transmission.send_all();
@@ -99,6 +103,8 @@ struct Transmission<'a> {
     bar: ProgressBar,
     source: Box<dyn Source>,
     outlet: Outlet,
+    /// A frame was lost with its segment, and that was told.
+    lost: bool,
     tally: Tally,
 }
 
@@ -147,9 +153,17 @@ impl Transmission<'_> {
     }
 
     fn send(&mut self) -> Result<()> {
-        match self.source.send(&mut self.outlet)? {
-            Some(written) => self.tally.add(&written, self.console),
-            None => Ok(()),
+        match self.source.send(&mut self.outlet) {
+            Ok(Some(written)) => self.tally.add(&written, self.console),
+            Ok(None) => Ok(()),
+            // The next frame finds another segment.
+            Err(error) if matches!(error.downcast_ref(), Some(Error::Lost { .. })) => {
+                if !std::mem::replace(&mut self.lost, true) {
+                    self.console.note(&error.to_string());
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

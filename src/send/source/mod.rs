@@ -82,7 +82,7 @@ pub(crate) fn open(args: &Args) -> Result<(Box<dyn Source>, String)> {
         Ok((Box::new(video), rate))
     } else if let Some(path) = &args.camera {
         let context = || format!("--camera {}", path.display());
-        let camera = Camera::open(path, args.size, args.fps, args.channels);
+        let camera = Camera::open(path, args.size, args.fps, args.channels, args.captured);
         let (camera, rate) = camera.with_context(context)?;
         Ok((Box::new(camera), rate))
     } else if let Some(shape) = args.raw {
