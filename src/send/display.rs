@@ -4,6 +4,7 @@
 //! any other process does, by a receiver of the segment. It is the main thread, because Qt, which is
 //! under OpenCV's windows, wants that one; the sending runs in another.
 
+use std::mem;
 use std::panic;
 use std::process;
 use std::sync::mpsc;
@@ -11,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use shm_frame::{Name, Receiver, Waited};
+use opencv::core::Size;
+use shm_frame::{Name, Receiver, Shape, Waited};
 
 use crate::stop;
 use crate::window::{Input, Window};
@@ -77,7 +79,11 @@ struct Display<'a> {
     name: &'a Name,
     window: Window,
     receiver: Option<Receiver>,
+    /// The frame that is shown, and the size of the window when it was drawn.
+    shown: Option<(Shape, Size)>,
     pixels: Vec<u8>,
+    /// Room for the next frame: a copy may fail half way.
+    next: Vec<u8>,
 }
 
 impl<'a> Display<'a> {
@@ -86,7 +92,9 @@ impl<'a> Display<'a> {
             name,
             window,
             receiver: None,
+            shown: None,
             pixels: Vec::new(),
+            next: Vec::new(),
         }
     }
 
@@ -94,7 +102,8 @@ impl<'a> Display<'a> {
     fn run(&mut self, ended: impl Fn() -> bool) -> Result<()> {
         while !ended() {
             let begin = Instant::now();
-            self.show()?;
+            let fresh = self.take();
+            self.draw(fresh)?;
             if self.window.input()? == Some(Input::End) {
                 break;
             }
@@ -103,24 +112,35 @@ impl<'a> Display<'a> {
         Ok(())
     }
 
-    /// Shows the newest frame, if there is a new one.
-    fn show(&mut self) -> Result<()> {
+    /// Takes the newest frame. `None`: there is no new one, or it could not be copied whole.
+    fn take(&mut self) -> Option<Shape> {
         let Some(receiver) = &mut self.receiver else {
             self.receiver = self.attach();
-            return Ok(());
+            return None;
         };
         match receiver.wait(Duration::ZERO) {
             Ok(Waited::Frame) => {}
-            Ok(Waited::Timeout) => return Ok(()),
-            // The sender made its segment anew, or another one has the name.
+            Ok(Waited::Timeout) => return None,
+            // The sender made its segment anew, or another sender has the name.
             Ok(Waited::Ended(_)) | Err(_) => {
                 self.receiver = None;
-                return Ok(());
+                return None;
             }
         }
-        // An error is a frame that no longer is what its header says: the next one is shown.
-        if let Ok(Some(frame)) = receiver.copy(&mut self.pixels) {
-            self.window.show(&self.pixels, frame.shape, "")?;
+        let frame = receiver.copy(&mut self.next).ok().flatten()?;
+        mem::swap(&mut self.pixels, &mut self.next);
+        Some(frame.shape)
+    }
+
+    /// Draws a new frame, or the last one again if the window's size changed.
+    fn draw(&mut self, fresh: Option<Shape>) -> Result<()> {
+        let again = match self.shown {
+            Some((shape, size)) if size != self.window.size()? => Some(shape),
+            _ => None,
+        };
+        if let Some(shape) = fresh.or(again) {
+            self.window.show(&self.pixels, shape, "")?;
+            self.shown = Some((shape, self.window.size()?));
         }
         Ok(())
     }
