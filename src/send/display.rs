@@ -4,6 +4,7 @@
 //! any other process does, by a receiver of the segment. It is the main thread, because Qt, which is
 //! under OpenCV's windows, wants that one; the sending runs in another.
 
+use std::mem;
 use std::panic;
 use std::process;
 use std::sync::mpsc;
@@ -14,6 +15,7 @@ use anyhow::{Context, Result};
 use shm_frame::{Name, Receiver, Shape, Waited};
 
 use crate::stop;
+use crate::visible::Visible;
 use crate::window::{Input, Window};
 
 /// How often to look for a new frame: as often as most screens show one. The receiver never sleeps
@@ -77,9 +79,12 @@ struct Display<'a> {
     name: &'a Name,
     window: Window,
     receiver: Option<Receiver>,
-    pixels: Vec<u8>,
-    /// The shape of the pixels, if they are a frame.
+    visible: Visible,
+    /// The shape of the frame that is shown.
     shown: Option<Shape>,
+    pixels: Vec<u8>,
+    /// Room for the next frame: a copy may fail half way.
+    next: Vec<u8>,
 }
 
 impl<'a> Display<'a> {
@@ -88,8 +93,10 @@ impl<'a> Display<'a> {
             name,
             window,
             receiver: None,
-            pixels: Vec::new(),
+            visible: Visible::default(),
             shown: None,
+            pixels: Vec::new(),
+            next: Vec::new(),
         }
     }
 
@@ -97,7 +104,8 @@ impl<'a> Display<'a> {
     fn run(&mut self, ended: impl Fn() -> bool) -> Result<()> {
         while !ended() {
             let begin = Instant::now();
-            self.show()?;
+            let fresh = self.take();
+            self.draw(fresh)?;
             if self.window.input()? == Some(Input::End) {
                 break;
             }
@@ -106,36 +114,37 @@ impl<'a> Display<'a> {
         Ok(())
     }
 
-    /// Shows the newest frame, if there is a new one.
-    fn show(&mut self) -> Result<()> {
+    /// Takes the newest frame. `None`: there is no new one, or it could not be copied whole.
+    fn take(&mut self) -> Option<Shape> {
         let Some(receiver) = &mut self.receiver else {
             self.receiver = self.attach();
-            return Ok(());
+            return None;
         };
         match receiver.wait(Duration::ZERO) {
             Ok(Waited::Frame) => {}
-            Ok(Waited::Timeout | Waited::Cancelled) => return self.redraw(),
-            // The sender made its segment anew, or another one has the name.
+            Ok(Waited::Timeout | Waited::Cancelled) => return None,
+            // The sender made its segment anew, or another sender has the name.
             Ok(Waited::Ended(_)) | Err(_) => {
                 self.receiver = None;
-                return Ok(());
+                return None;
             }
         }
-        self.shown = None;
-        // An error is a frame that no longer is what its header says: the next one is shown.
-        if let Ok(Some(frame)) = receiver.copy(&mut self.pixels) {
-            self.window.show(&self.pixels, frame.shape, "")?;
-            self.shown = Some(frame.shape);
-        }
-        Ok(())
+        let frame = receiver.copy(&mut self.next).ok().flatten()?;
+        mem::swap(&mut self.pixels, &mut self.next);
+        Some(frame.shape)
     }
 
-    /// Shows the last frame again if the window's size has changed.
-    fn redraw(&mut self) -> Result<()> {
-        if let Some(shape) = self.shown
-            && self.window.is_stale()?
-        {
-            self.window.show(&self.pixels, shape, "")?;
+    /// Draws a new frame, or the last one again if the window's size changed.
+    fn draw(&mut self, fresh: Option<Shape>) -> Result<()> {
+        let again = self
+            .shown
+            .filter(|_| self.window.is_stale().unwrap_or(false));
+        if let Some(shape) = fresh.or(again) {
+            match self.visible.see(&self.pixels, shape)? {
+                Some((pixels, shape)) => self.window.show(&pixels, shape, "")?,
+                None => self.window.show(&self.pixels, shape, "")?,
+            }
+            self.shown = Some(shape);
         }
         Ok(())
     }
