@@ -1,5 +1,6 @@
 //! The commands `shm-send` and `shm-recv`.
 
+mod av;
 mod console;
 mod exit;
 mod parse;

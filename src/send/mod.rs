@@ -69,7 +69,11 @@ fn run(args: &Args) -> Result<()> {
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
     let output = Output::new(args.json, args.quiet, &output::line, &output::warn);
-    let (source, rate) = source::open(args)?;
+    let (source, rate) = match source::open(args) {
+        // A signal ended the wait for a film that did not come.
+        Err(_) if stop::requested() => return Ok(()),
+        opened => opened?,
+    };
     let open = || Window::open(&format!("shm-send {}", args.name)).context("--show");
     let window = args.show.then(open).transpose()?;
     let shape = source.shape();
@@ -151,8 +155,8 @@ impl Transmission<'_> {
                 .is_none_or(|count| self.tally.frames < count)
         {
             match self.source.next()? {
-                Next::End => {
-                    pace.ends();
+                Next::End(last) => {
+                    pace.ends(last);
                     self.wait(&pace)?;
                     break;
                 }

@@ -49,9 +49,10 @@ impl Pace {
         false
     }
 
-    /// After the last frame, which is to be seen as long as the one before: now its end is due.
-    pub(crate) fn ends(&mut self) {
-        self.due = self.due.zip(self.step).map(|(due, step)| due + step);
+    /// After the last frame, which is to be seen so long, or else as long as the one before: now its end is due.
+    pub(crate) fn ends(&mut self, last: Option<Duration>) {
+        let last = last.or(self.step);
+        self.due = self.due.zip(last).map(|(due, last)| due + last);
     }
 
     /// How long it is until what is due next, if it is not yet.
@@ -75,8 +76,10 @@ mod tests {
             assert!(!pace.skips(begin, STEP, true));
             assert_eq!(pace.due, Some(begin + step * MS));
         }
-        pace.ends();
+        pace.ends(None);
         assert_eq!(pace.due, Some(begin + 5 * MS));
+        pace.ends(Some(3 * MS));
+        assert_eq!(pace.due, Some(begin + 8 * MS));
     }
 
     #[test]
