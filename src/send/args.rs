@@ -136,10 +136,11 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 fn raw(text: &str) -> Result<Shape, String> {
     let parts = text.rsplit_once('x').and_then(|(sides, channels)| {
         let (width, height) = size(sides).ok()?;
-        Some((Size { width, height }, parse::channels(channels).ok()?))
+        Some((Size { width, height }, channels))
     });
     let (size, channels) =
         parts.ok_or("not a size and channels like 1280x720x3: 1 gray, 3 bgr24, 4 bgra")?;
+    let channels = parse::channels(channels).map_err(|error| format!("channels are {error}"))?;
     Shape::new(size, picture::eight_bit(channels)).map_err(|error| error.to_string())
 }
 
