@@ -1,4 +1,4 @@
-//! The completions and man pages in `assets/`, which are made from the definitions of the arguments.
+//! The completions and man pages in `assets/`, made from the definitions of the arguments.
 use std::fs;
 use std::io;
 use std::path::Path;

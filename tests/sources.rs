@@ -139,8 +139,8 @@ fn numbers(taken: &[(Frame, Vec<u8>)], expected: &[Vec<u8>]) -> Vec<usize> {
         .collect()
 }
 
-/// Fails unless the numbers are in order, none is there twice, and the last one is there. Others may
-/// be missing: this test may be slower than the sender.
+/// Fails unless the numbers are in order, none is there twice, and the last one is there. Others
+/// may be missing: this test may be slower than the sender.
 fn assert_in_order(numbers: &[usize], count: usize) {
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     assert_eq!(numbers.last(), Some(&(count - 1)), "{numbers:?}");

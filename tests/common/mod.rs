@@ -38,8 +38,8 @@ pub fn recv(name: &TestName, args: &str) -> Program {
 }
 
 /// Makes the programs that this process starts get signals as from a shell. Under nohup, and in the
-/// background of a script, this process ignores some, and programs inherit that. They do not inherit
-/// a handler: with one, they begin with the default action.
+/// background of a script, this process ignores some signals, and programs inherit that. They do
+/// not inherit a handler: with one, they begin with the default action.
 fn stop_ignoring_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -48,7 +48,7 @@ fn stop_ignoring_signals() {
         let ignored = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
             if ignored & 1 << (signal - 1) != 0 {
-                // The flag that the handler sets is of no use: this process still ignores the signal.
+                // Nobody reads the flag that the handler sets: the signal is still ignored here.
                 signal_hook::flag::register(signal, Arc::default()).unwrap();
             }
         }

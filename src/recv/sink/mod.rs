@@ -21,7 +21,8 @@ pub(super) trait Sink {
         true
     }
 
-    /// Takes a frame. If it [does not want pixels](Self::wants_pixels), these may be an older frame's.
+    /// Takes a frame. The pixels may be an older frame's if the sink
+    /// [does not want them](Self::wants_pixels).
     fn take(&mut self, frame: Frame, pixels: &[u8], console: &Console) -> Result<()>;
 
     /// Completes the output after the last frame.
