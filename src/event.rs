@@ -1,7 +1,7 @@
 //! Every line that the commands print with `--json`.
 //!
-//! `docs/json.md` tells users the same, and `tests/json.rs` compares it with what is printed. Fields
-//! are only ever added: programs read these lines.
+//! `docs/json.md` tells users the same, and `tests/json.rs` compares it with what is printed.
+//! Programs read these lines: fields may be added, but never removed or renamed.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -334,6 +334,6 @@ fn every_line_is_one_object_and_text_goes_elsewhere() {
     sender.interrupt();
     for program in [&sender, &receiver] {
         assert!(program.json().len() > 3);
-        program.assert_stderr(" frames in ");
+        program.assert_stderr(" frames/s");
     }
 }
