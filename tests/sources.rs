@@ -246,6 +246,33 @@ fn missing_and_unreadable_pictures_exit_1_with_their_name() {
 }
 
 #[test]
+fn a_picture_that_was_cut_off_exits_1_and_fill_bytes_in_a_jpeg_are_no_cut() {
+    let name = TestName::new("cut-picture");
+    let scratch = Scratch::new(&name);
+    for extension in [
+        "bmp", "jp2", "jpg", "pam", "png", "ppm", "ras", "tiff", "webp",
+    ] {
+        let path = scratch.path().join(format!("picture.{extension}"));
+        imgcodecs::imwrite_def(path.to_str().unwrap(), &picture(1, 64, 48)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let image = || {
+            let mut start = command(SEND, &name, "--count 1 --image");
+            Program::start(start.arg(&path))
+        };
+        image().ends_with(0);
+        for length in [whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            ends(&mut image(), &name, 1, &["--image", "breaks off"]);
+        }
+        if extension == "jpg" {
+            let (begin, rest) = whole.split_at(2);
+            fs::write(&path, [begin, b"\xff\xff", rest].concat()).unwrap();
+            image().ends_with(0);
+        }
+    }
+}
+
+#[test]
 fn a_broken_picture_among_others_exits_1_and_closes_the_segment() {
     let name = TestName::new("broken-picture");
     let scratch = Scratch::new(&name);
