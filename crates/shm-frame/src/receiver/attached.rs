@@ -193,9 +193,9 @@ impl Attached {
     pub(super) fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
         let mut room = self.segment().slots.geometry().room();
         if self.segment().control.is_none() {
-            // A sender reserved all it has, but another file may be sparse.
-            let reserved = self.segment().reserved()?;
-            room = room.min(reserved.saturating_sub(FrameHeader::LEN));
+            // A sender with a control page reserved all it has, but this file may be sparse.
+            let there = self.segment().bytes_before_a_hole()?;
+            room = room.min(there.saturating_sub(FrameHeader::LEN));
         }
         header.shape(room)
     }
