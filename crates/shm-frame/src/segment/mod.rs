@@ -200,6 +200,9 @@ impl Segment {
 
 /// How often to look whether a segment is what it was.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
+/// The same in ns of the monotonic clock.
+#[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
+pub(crate) const LOOK_NS: u64 = LOOK.as_nanos() as u64;
 
 /// What has become of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
