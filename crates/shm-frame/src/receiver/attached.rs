@@ -141,6 +141,7 @@ impl Attached {
     }
 
     /// A lease entry of this receiver's that no lease is in: one that it owns, or else one more.
+    #[inline]
     fn free_entry(&mut self) -> Option<usize> {
         // Acquire: pairs with the Release when a lease without a borrow ends.
         // - The entry is empty before it is used again.
@@ -156,6 +157,7 @@ impl Attached {
     }
 
     /// Holds the newest whole frame, if it is newer than `seen` and this receiver can lease.
+    #[inline]
     pub(super) fn hold(&mut self, seen: u64) -> Option<Taken> {
         let entry = self.free_entry()?;
         let segment = &self.shared.segment;
@@ -180,6 +182,7 @@ impl Attached {
     }
 
     /// What a slot says of its frame, which may be torn if it is not held.
+    #[inline]
     pub(super) fn words(&self, control: &ControlPage, slot: usize) -> Words {
         let line = &control.slot[slot];
         Words {
@@ -203,6 +206,7 @@ impl Attached {
         Ok(shape)
     }
 
+    #[inline]
     pub(super) fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
         let mut room = self.segment().slots.geometry().room();
         if self.segment().control.is_none() {
@@ -219,11 +223,19 @@ impl Attached {
         if now_ns < self.look_at_ns {
             return Ok(false);
         }
-        self.look(now_ns).map(|()| true)
+        self.look().map(|()| true)
+    }
+
+    /// The same for a receiver that takes frames without waiting for them, and may have no lease entry: others have looked by
+    /// then.
+    #[inline]
+    pub(super) fn look_if_overdue(&mut self, now_ns: u64) -> Result<(), Error> {
+        self.look_if_due(now_ns.saturating_sub(LOOK_NS)).map(drop)
     }
 
     #[cold]
-    fn look(&mut self, now_ns: u64) -> Result<(), Error> {
+    fn look(&mut self) -> Result<(), Error> {
+        let now_ns = monotonic_ns();
         self.look_at_ns = now_ns + LOOK_NS;
         self.ending = self.ending.or(look(self.segment())?);
         self.no_more = !self.may_lease;
@@ -300,6 +312,7 @@ pub(super) struct Words {
 
 impl Words {
     /// The frame that was received at `now`.
+    #[inline]
     pub(super) fn frame(
         &self,
         attached: &Attached,

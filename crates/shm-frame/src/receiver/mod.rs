@@ -12,12 +12,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::attached::{Attached, Received, Taken, Words, stated};
+use self::attached::{Attached, Received, Shared, Words, stated};
 use self::cancel::Cancelled;
 pub use self::cancel::Canceller;
 pub use self::follow::{Followed, Follower};
 pub use self::frame::{Frame, Via, WaitMode, Waited};
-use self::lease::Hold;
+use self::lease::{Hold, Keep};
 pub use self::lease::{Lease, OwnedLease};
 use self::plain::{age_ns, copy_plain};
 use self::predict::Predictor;
@@ -430,14 +430,18 @@ impl Receiver {
     }
 
     /// In a process that was forked: opens the segment anew, since locks and leases so far are the parent's.
+    #[inline]
     fn leave_the_parents(&mut self) -> Result<(), Error> {
-        if let Ok(attached) = &self.attached
-            && !attached.segment().is_ours()
-        {
-            self.attached = Err(End::Replaced);
-            self.reopen()?;
+        match &self.attached {
+            Ok(attached) if !attached.segment().is_ours() => self.open_anew(),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    #[cold]
+    fn open_anew(&mut self) -> Result<(), Error> {
+        self.attached = Err(End::Replaced);
+        self.reopen().map(drop)
     }
 
     /// How to wait for so long at most.
@@ -468,10 +472,7 @@ impl Receiver {
         self.leave_the_parents()?;
         match &mut self.attached {
             Ok(attached) => Ok(attached),
-            Err(end) => Err(Error::Ended {
-                name: self.name.clone(),
-                end: *end,
-            }),
+            Err(end) => Err(ended(&self.name, *end)),
         }
     }
 
@@ -503,8 +504,12 @@ impl Receiver {
         self.attached().map(drop)
     }
 
-    /// Takes the latest frame under a lease entry.
-    fn take(&mut self) -> Result<Option<(Taken, Words)>, Error> {
+    /// Takes the latest frame under a lease entry, which is given back with the hold.
+    #[inline]
+    fn take<'a, S: Keep>(
+        &'a mut self,
+        keep: impl FnOnce(&'a Arc<Shared>) -> S,
+    ) -> Result<Option<(Hold<S>, Frame)>, Error> {
         let seen = self.seen.frame;
         let attached = self.attached()?;
         // Before the first look at `latest`, as in `wait`.
@@ -512,38 +517,36 @@ impl Receiver {
         let Some(taken) = attached.hold(seen) else {
             return self.attend().map(|()| None);
         };
-        let Some(control) = attached.control() else {
-            return Ok(None);
-        };
-        let words = attached.words(control, taken.latest.slot);
+        let (latest, now) = (taken.latest, taken.found_ns);
+        let looked = attached.look_if_overdue(now);
         if !attached.segment().intact() {
             drop(Hold::new(&*attached.shared, taken));
             return self.attend().map(|()| None);
         }
-        Ok(Some((taken, words)))
-    }
-
-    /// What is known of a frame that was taken by its number.
-    fn receive(&mut self, number: u64, words: &Words, via: Via, now: u64) -> Result<Frame, Error> {
-        let skipped = self.seen.take(number);
-        if self.wait_mode == WaitMode::Predict {
-            self.predictor.published(number, words.publish_ns);
-        }
-        let attached = self.attached.as_mut().map_err(|end| Error::Ended {
-            name: self.name.clone(),
-            end: *end,
-        })?;
-        // A receiver that waits has looked by then. Another looks for a lease entry, if it has none.
-        if now >= attached.look_at_ns + LOOK_NS {
-            attached.look_if_due(now)?;
-        }
-        let shape = attached.shape(words.header)?;
-        let received = Received {
-            number,
-            skipped,
-            via,
+        let Ok(attached) = &self.attached else {
+            return Ok(None);
         };
-        Ok(words.frame(attached, received, shape, now, &mut self.wall))
+        let mut hold = Hold::new(keep(&attached.shared), taken);
+        looked?;
+        let Some(control) = attached.control() else {
+            return Ok(None);
+        };
+        let words = attached.words(control, latest.slot);
+        let skipped = self.seen.take(latest.frame);
+        if self.wait_mode == WaitMode::Predict {
+            self.predictor.published(latest.frame, words.publish_ns);
+        }
+        let received = Received {
+            number: latest.frame,
+            skipped,
+            via: Via::Leased,
+        };
+        let shape = attached.shape(words.header)?;
+        let frame = words.frame(attached, received, shape, now, &mut self.wall);
+        if !hold.set_meta_len(shape, words.meta_len) {
+            return Err(meta_too_long(attached, &frame, &words));
+        }
+        Ok(Some((hold, frame)))
     }
 
     /// Takes the latest frame in place. `None`: there is nothing new that is whole, or this receiver
@@ -556,21 +559,8 @@ impl Receiver {
     /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits, [`Error::Ended`] when the segment
     /// has ended: [`reopen`](Self::reopen) finds the next one.
     pub fn lease(&mut self) -> Result<Option<Lease<'_>>, Error> {
-        let Some((taken, words)) = self.take()? else {
-            return Ok(None);
-        };
-        let (number, found_ns) = (taken.latest.frame, taken.found_ns);
-        let frame = self.receive(number, &words, Via::Leased, found_ns);
-        let Ok(attached) = &self.attached else {
-            return Ok(None);
-        };
-        // From here on every return gives the entry back.
-        let mut hold = Hold::new(&*attached.shared, taken);
-        let frame = frame?;
-        if !hold.set_meta_len(frame.shape, words.meta_len) {
-            return Err(meta_too_long(attached, &frame, &words));
-        }
-        Ok(Some(Lease { hold, frame }))
+        let taken = self.take(|shared| &**shared)?;
+        Ok(taken.map(|(hold, frame)| Lease { hold, frame }))
     }
 
     /// The same as [`lease`](Self::lease), for a lease that borrows nothing: it can be kept, queued and sent to other threads.
@@ -594,21 +584,8 @@ impl Receiver {
     ///
     /// As for [`lease`](Self::lease).
     pub fn lease_owned(&mut self) -> Result<Option<OwnedLease>, Error> {
-        let Some((taken, words)) = self.take()? else {
-            return Ok(None);
-        };
-        let (number, found_ns) = (taken.latest.frame, taken.found_ns);
-        let frame = self.receive(number, &words, Via::Leased, found_ns);
-        let Ok(attached) = &self.attached else {
-            return Ok(None);
-        };
-        // From here on every return gives the entry back.
-        let mut hold = Hold::new(Arc::clone(&attached.shared), taken);
-        let frame = frame?;
-        if !hold.set_meta_len(frame.shape, words.meta_len) {
-            return Err(meta_too_long(attached, &frame, &words));
-        }
-        Ok(Some(OwnedLease { hold, frame }))
+        let taken = self.take(Arc::clone)?;
+        Ok(taken.map(|(hold, frame)| OwnedLease { hold, frame }))
     }
 
     /// Copies the pixels of the latest frame over what is in `pixels`. `None`: there is nothing new that is whole, and `pixels` is
@@ -738,18 +715,37 @@ impl Receiver {
         let Some((latest, words, copied)) = taken.filter(|_| intact) else {
             return self.attend().map(|()| None);
         };
+        let Ok(attached) = &mut self.attached else {
+            return Ok(None);
+        };
         if matches!(copied, Err(Error::Length { .. })) {
             return Err(copied.expect_err("it is an error"));
         }
         let now = monotonic_ns();
-        let frame = self.receive(latest.frame, &words, Via::Copied, now);
-        let (_, fits) = copied?;
-        let frame = frame?;
-        match &self.attached {
-            Ok(attached) if !fits => Err(meta_too_long(attached, &frame, &words)),
-            _ => Ok(Some(frame)),
+        attached.look_if_overdue(now)?;
+        let skipped = self.seen.take(latest.frame);
+        if self.wait_mode == WaitMode::Predict {
+            self.predictor.published(latest.frame, words.publish_ns);
+        }
+        let received = Received {
+            number: latest.frame,
+            skipped,
+            via: Via::Copied,
+        };
+        let (shape, fits) = copied?;
+        let frame = words.frame(attached, received, shape, now, &mut self.wall);
+        if fits {
+            Ok(Some(frame))
+        } else {
+            Err(meta_too_long(attached, &frame, &words))
         }
     }
+}
+
+#[cold]
+fn ended(name: &Name, end: End) -> Error {
+    let name = name.clone();
+    Error::Ended { name, end }
 }
 
 /// When that long has passed, by the monotonic clock.
