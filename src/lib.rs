@@ -1,125 +1,31 @@
-//! Hand an image from one process to another on the same Linux machine, through POSIX shared memory, whole and now.
+//! The commands `shm-send` and `shm-recv`: what is in which file.
 //!
-//! A [`Sender`] keeps rewriting a named segment; any number of [`Receiver`]s take the newest whole frame out of it, each
-//! at its own pace. It is not a queue: what nobody took in time is skipped, and counted. There is no broker, no daemon and no
-//! other machine.
-//!
-//! # What is guaranteed
-//!
-//! Between a sender and receivers of this crate:
-//!
-//! - A frame that was received is whole, and newer than the one before.
-//! - Nobody waits for anybody: a receiver that is slow, stopped or dead costs at most one slot, and a dead sender nothing.
-//! - A [`Lease`] is not written while it is held.
-//! - Whatever stands in the segment, and whatever is done to its file, ends in an error or a value of [`End`]: not in a
-//!   read outside it, not in SIGBUS.
-//!
-//! # What is not
-//!
-//! - A sender that knows only the 24-byte header cannot be proven to send whole frames ([`Path::Plain`]): between two looks at its
-//!   flag it may have written any number of frames.
-//! - A program that knows only the header and reads beside a sender that writes may see a torn frame, as ever.
-//! - A process that may write the segment and means harm can show any picture, or none.
-//! - Time stamps by the monotonic clock compare only within one time namespace.
-//!
-//! # The layout
-//!
-//! All numbers are little-endian. A segment is the file `/dev/shm/NAME`:
-//!
-//! | bytes | what |
+//! | job | file |
 //! |---|---|
-//! | `i * stride`, for each slot `i` | 24 bytes of header, then the pixels: height x width x channels, row after row |
-//! | the last 4096 | the control page |
-//!
-//! The header, [`FrameHeader`], is the whole of what older programs know, and slot 0 all that they see. `README.md` has every
-//! offset of the control page.
-//!
-//! # The protocol
-//!
-//! Frames count from 1. A slot's *sequence* is `2 * frame` when it holds that frame whole, `2 * frame - 1` while it is being
-//! written. `latest` is `frame << 8 | slot`.
-//!
-//! To publish:
-//!
-//! 1. Choose a slot that is not the latest and in nobody's lease, and make its sequence odd.
-//! 2. Write header and pixels.
-//! 3. Make the sequence even, then store `latest`, then count the wake word up, then wake those who sleep on it, if there are any.
-//!
-//! To copy:
-//!
-//! 1. Load `latest`; the slot's sequence must be `2 * frame`.
-//! 2. Copy header and pixels.
-//! 3. The sequence must still be `2 * frame`. Else throw the copy away and begin again.
-//!
-//! To lease:
-//!
-//! 1. Load `latest`, and store its slot in the own entry of the lease table.
-//! 2. The slot's sequence must be `2 * frame`. Else empty the entry and begin again.
-//! 3. Read in place; then empty the entry.
-//!
-//! Why each step is where it is, and which fence holds it there, is told in `src/slots.rs`.
-//!
-//! # Example
-//!
-//! ```
-//! use std::time::Duration;
-//! use shm_frame::{Name, Receiver, Sender, SenderOptions, Shape, Wait};
-//!
-//! # fn main() -> Result<(), shm_frame::Error> {
-//! # let name = format!("/shm-frame-doc-{}", std::process::id());
-//! # let name = name.as_str();
-//! let name = Name::new(name)?;
-//! let shape = Shape::new(480, 640, 3)?; // height, width, channels
-//! let options = SenderOptions { capacity: shape.bytes(), ..SenderOptions::default() };
-//! let mut sender = Sender::create(&name, &options)?;
-//!
-//! // In another process:
-//! let mut receiver = Receiver::open(&name)?;
-//!
-//! // Fill a slot in place, without a copy; or `sender.publish(shape, &pixels)` with one.
-//! let mut loan = sender.loan(shape)?;
-//! loan.pixels().fill(128);
-//! loan.publish();
-//!
-//! if receiver.wait(Duration::from_secs(1))? == Wait::Frame
-//!     && let Some(lease) = receiver.lease()?
-//! {
-//!     assert_eq!(lease.frame().number, 1);
-//!     assert!(lease.pixels().iter().all(|&byte| byte == 128));
-//!     assert!(lease.is_intact());
-//! }
-//! # Ok(())
-//! # }
-//! ```
-#![cfg_attr(loom, expect(dead_code, reason = "the model has no operating system"))]
+//! | sending | `send` |
+//! | receiving | `recv` |
+//! | words for the user: results, events, messages | `console`, over `stdio` |
+//! | every line of `--json` | `event` |
+//! | what to do about an error of the library | `remedy` |
+//! | exit codes | `exit` |
+//! | signals | `stop` |
+//! | numbers with units, and how times spread | `units` |
+//! | values of flags that both commands have | `parse` |
+//! | frames as OpenCV's images | `picture` |
+//! | a window | `window` |
+//! | the bottom of a terminal: a picture, a status line, keys | `terminal` |
 
-mod error;
-mod header;
-mod layout;
-mod name;
-mod slots;
-mod sync;
-
-// Everything below talks to the operating system, which the model checker does not know.
-#[cfg(not(loom))]
-mod clock;
-#[cfg(not(loom))]
-mod list;
-#[cfg(not(loom))]
-mod predict;
-#[cfg(not(loom))]
-mod receiver;
-#[cfg(not(loom))]
-mod segment;
-#[cfg(not(loom))]
-mod sender;
-
-pub use error::Error;
-pub use header::{FrameHeader, Shape};
-#[cfg(not(loom))]
-pub use list::{Cleaned, Listed, ListedControl, Listing, clean, list};
-pub use name::Name;
-#[cfg(not(loom))]
-pub use receiver::{End, Frame, Lease, Path, Receiver, Wait, WaitBy};
-#[cfg(not(loom))]
-pub use sender::{Loan, Sender, SenderOptions, Sent};
+mod console;
+mod event;
+mod exit;
+mod parse;
+mod picture;
+pub mod recv;
+mod remedy;
+pub mod send;
+mod stdio;
+mod stop;
+mod terminal;
+mod units;
+mod visible;
+mod window;

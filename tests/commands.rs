@@ -1,6 +1,4 @@
 //! The two commands as a user has them: flags, outputs, signals, restarts, exit codes.
-#![cfg(feature = "cli")]
-
 mod common;
 
 use std::collections::HashMap;
@@ -10,24 +8,17 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::SystemTime;
 
-use common::commands::{RECV, SEND, command, recv, send};
-use common::{Program, Scratch, TestName, open, take};
+use common::{Json as _, RECV, SEND, command, recv, send};
 use serde_json::{Value, json};
 use shm_frame::{FrameHeader, Name, Sender, SenderOptions, Shape};
+use shm_frame_testing::{Program, Scratch, TestName, open, shape, take};
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 
 /// A sender in this process, for frames one at a time.
 fn publisher(name: &TestName, capacity: usize) -> Sender {
-    let options = SenderOptions {
-        capacity,
-        ..SenderOptions::default()
-    };
+    let options = SenderOptions::new().capacity(capacity);
     Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap()
-}
-
-fn shape(width: u32, height: u32, channels: u32) -> Shape {
-    Shape::new(height, width, channels).unwrap()
 }
 
 fn publish(sender: &mut Sender, shape: Shape) {

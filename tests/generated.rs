@@ -1,23 +1,12 @@
 //! The completions and man pages in `assets/`, made from the definitions of the arguments.
-#![cfg(feature = "cli")]
-
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
-
-#[path = "../src/bin/cli"]
-mod cli {
-    pub(crate) mod parse;
-}
-#[path = "../src/bin/shm-recv/args.rs"]
-mod recv;
-#[path = "../src/bin/shm-send/args.rs"]
-mod send;
 
 /// Compares a file in `assets/` with what it must be, or makes it so.
 fn check(file: &str, expected: &[u8]) {
@@ -62,8 +51,8 @@ fn page(mut command: Command) -> io::Result<Vec<u8>> {
 #[test]
 fn completions_and_man_pages_are_as_the_arguments_are() {
     for (name, command) in [
-        ("shm-send", send::Args::command()),
-        ("shm-recv", recv::Args::command()),
+        ("shm-send", shm_frame_cli::send::command()),
+        ("shm-recv", shm_frame_cli::recv::command()),
     ] {
         let command = command.name(name);
         for (shell, file) in [

@@ -1,7 +1,5 @@
 //! Pictures across processes, byte for byte: between the two commands, and with programs that know the 24-byte header and
 //! nothing else, in C++ and in Python.
-#![cfg(feature = "cli")]
-
 mod common;
 
 use std::fs;
@@ -9,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::OnceLock;
 
-use common::commands::{RECV, SEND, command, recv, send};
-use common::{Program, Scratch, TestName, open, take};
+use common::{Json as _, RECV, SEND, command, recv, send};
 use opencv::core::{MatTraitConst, MatTraitConstManual};
 use opencv::imgcodecs::{self, imread};
-use shm_frame::{Frame, Path as Way, Shape, Wait};
+use shm_frame::{Frame, Shape, Via, Waited};
+use shm_frame_testing::{Program, Scratch, TestName, open, shape, take};
 
 const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 const LARGE: &str = concat!(
@@ -33,13 +31,9 @@ impl Picture {
         let file = file.as_ref();
         let image = imread(file.to_str().unwrap(), flags).unwrap();
         let side = |side: i32| u32::try_from(side).unwrap();
-        let shape = Shape::new(
-            side(image.rows()),
-            side(image.cols()),
-            side(image.channels()),
-        );
+        let channels = usize::try_from(image.channels()).unwrap();
         Self {
-            shape: shape.unwrap_or_else(|error| panic!("{}: {error}", file.display())),
+            shape: shape(side(image.cols()), side(image.rows()), channels),
             pixels: image.data_bytes().unwrap().to_owned(),
         }
     }
@@ -52,7 +46,7 @@ impl Picture {
     fn cropped(&self, width: u32, height: u32) -> Self {
         let rows = self.pixels.chunks(self.row()).take(height as usize);
         Self {
-            shape: Shape::new(height, width, 3).unwrap(),
+            shape: shape(width, height, 3),
             pixels: rows
                 .flat_map(|row| &row[..width as usize * 3])
                 .copied()
@@ -176,7 +170,7 @@ fn a_picture_crosses_from_shm_send_to_shm_recv_and_to_the_library_byte_for_byte(
     let color = Picture::asset(SMALL);
     let gray = Picture::read(SMALL, imgcodecs::IMREAD_GRAYSCALE);
     let with_alpha = Picture {
-        shape: Shape::new(404, 640, 4).unwrap(),
+        shape: shape(640, 404, 4),
         pixels: color
             .pixels
             .chunks(3)
@@ -195,11 +189,14 @@ fn a_picture_crosses_from_shm_send_to_shm_recv_and_to_the_library_byte_for_byte(
 
         let mut receiver = open(&name);
         let taken = take(&mut receiver);
-        assert_eq!(taken.0.path, Way::Copied);
+        assert_eq!(taken.0.via, Via::Copied);
         picture.assert_is_frame(&taken);
-        assert_eq!(receiver.wait(common::PATIENCE).unwrap(), Wait::Frame);
+        assert_eq!(
+            receiver.wait(shm_frame_testing::PATIENCE).unwrap(),
+            Waited::Frame
+        );
         let lease = receiver.lease().unwrap().expect("a frame in place");
-        assert_eq!(lease.frame().path, Way::Leased);
+        assert_eq!(lease.frame().via, Via::Leased);
         picture.assert_is(lease.frame().shape, lease.pixels(), "in place");
         assert!(lease.is_intact());
         drop(lease);
@@ -293,7 +290,7 @@ fn shm_recv_and_the_library_receive_what_the_cpp_sender_sends() {
         picture.assert_is_saved(&saved.files());
 
         let taken = take(&mut open(&name));
-        assert_eq!(taken.0.path, Way::Plain);
+        assert_eq!(taken.0.via, Via::Plain);
         picture.assert_is_frame(&taken);
     }
 }

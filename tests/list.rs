@@ -1,6 +1,4 @@
 //! `--list` and `--clean`, and the library's part of them, in a /dev/shm of their own: what others have there stays.
-#![cfg(feature = "cli")]
-
 mod common;
 
 use std::fs::{self, File};
@@ -8,10 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::Program;
-use common::commands::{RECV, SEND};
+use common::{Json as _, RECV, SEND};
 use serde_json::Value;
 use shm_frame::FrameHeader;
+use shm_frame_testing::Program;
 
 /// A mount namespace with an empty /dev/shm.
 struct Shm(Program);

@@ -1,6 +1,4 @@
 //! Where frames go besides a view: into files, videos, pipes and drawings, read back by others.
-#![cfg(feature = "cli")]
-
 mod common;
 
 use std::fs;
@@ -9,26 +7,19 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::commands::{RECV, command, recv, send};
-use common::{Program, Scratch, TestName};
+use common::{Json as _, RECV, command, recv, send};
 use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual};
 use opencv::imgcodecs;
 use opencv::videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst};
 use shm_frame::{Name, Sender, SenderOptions, Shape};
+use shm_frame_testing::{Program, Scratch, TestName, shape};
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 
 /// A sender in this process, for frames one at a time.
 fn publisher(name: &TestName, capacity: usize) -> Sender {
-    let options = SenderOptions {
-        capacity,
-        ..SenderOptions::default()
-    };
+    let options = SenderOptions::new().capacity(capacity);
     Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap()
-}
-
-fn shape(width: u32, height: u32, channels: u32) -> Shape {
-    Shape::new(height, width, channels).unwrap()
 }
 
 /// Sends frames of these levels, each when the one before was received, and ends the receiver.

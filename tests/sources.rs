@@ -1,6 +1,4 @@
 //! What shm-send takes frames from: pictures, videos, cameras and pipes, as a user has them.
-#![cfg(feature = "cli")]
-
 mod common;
 
 use std::ffi::OsStr;
@@ -12,15 +10,15 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::commands::{SEND, command, recv, send};
-use common::{PATIENCE, Program, Scratch, TestName, open, take, wait_until};
+use common::{Json as _, SEND, command, recv, send};
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual, Scalar, Size, Vector};
 use opencv::videoio::{
     CAP_FFMPEG, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst, VideoWriter,
     VideoWriterTrait, VideoWriterTraitConst,
 };
 use opencv::{imgcodecs, imgproc};
-use shm_frame::{End, Frame, Receiver, Wait};
+use shm_frame::{End, Frame, Receiver, Waited};
+use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, take, wait_until};
 
 /// Fails unless it ends with this exit code, says all this on stderr and leaves no segment.
 fn ends(program: &mut Program, name: &TestName, code: i32, says: &[&str]) {
@@ -113,16 +111,16 @@ fn take_all(receiver: &mut Receiver) -> Vec<(Frame, Vec<u8>)> {
     loop {
         assert!(Instant::now() < end, "the segment was not closed");
         match receiver.wait(Duration::from_millis(100)).unwrap() {
-            Wait::Frame => {
+            Waited::Frame => {
                 let mut pixels = Vec::new();
                 if let Some(frame) = receiver.copy(&mut pixels).unwrap() {
                     taken.push((frame, pixels));
                 }
             }
-            Wait::Timeout => {}
+            Waited::Timeout | Waited::Cancelled => {}
             // A larger frame came, in a new segment.
-            Wait::Ended(End::Replaced) => wait_until("it goes on", || receiver.reopen().unwrap()),
-            Wait::Ended(end) => {
+            Waited::Ended(End::Replaced) => wait_until("it goes on", || receiver.reopen().unwrap()),
+            Waited::Ended(end) => {
                 assert_eq!(end, End::Closed);
                 return taken;
             }

@@ -1,7 +1,5 @@
 //! What surrounds the commands: a small `/dev/shm`, other users, a wall clock that is set, signals at any moment, pipes that
 //! nobody reads.
-#![cfg(feature = "cli")]
-
 mod common;
 
 use std::fs;
@@ -11,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::commands::{RECV, SEND, command, recv, send};
-use common::frames::{self, Random};
-use common::{Program, Scratch, TestName, open, take, wait_until};
-use shm_frame::{Error, Sender, SenderOptions, Shape};
+use common::{Json as _, RECV, SEND, command, recv, send};
+use shm_frame::{Error, Sender, SenderOptions};
+use shm_frame_testing::frames::{self, Random};
+use shm_frame_testing::{Program, Scratch, TestName, open, shape, take, wait_until};
 
 /// Not a test but where this program comes in again, in a mount namespace of its own.
 #[test]
@@ -120,16 +118,13 @@ fn little_room() {
     // A sender that runs can't grow there, and goes on with what fits.
     let small = TestName::new("small");
     fs::remove_file("/dev/shm/others").unwrap();
-    let options = SenderOptions {
-        capacity: 300,
-        ..SenderOptions::default()
-    };
+    let options = SenderOptions::new().capacity(300);
     let mut sender = Sender::create(&small.name(), &options).unwrap();
-    let shape = |side| Shape::new(side, side, 3).unwrap();
+    let shape = |side| shape(side, side, 3);
     let mut publish = |side| sender.publish(shape(side), &vec![0; shape(side).bytes()]);
     publish(10).unwrap();
     assert!(matches!(publish(1000), Err(Error::NoRoom { .. })));
-    assert_eq!(publish(10).unwrap().frame, 2);
+    assert_eq!(publish(10).unwrap().number, 2);
     assert_eq!(take(&mut open(&small)).0.number, 2);
     receiver.interrupt();
     first.interrupt();

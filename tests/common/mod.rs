@@ -1,372 +1,134 @@
-//! What the tests with real processes share: names of their own, and children that do not outlive them.
+//! What the tests of the commands share: starting them, and reading what they print.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
-pub mod frames;
-
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::env;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use shm_frame::{Error, Frame, Name, Receiver, Wait};
+use serde_json::Value;
 
-/// Long enough for the slowest machine; nothing is said about how long it takes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use shm_frame_testing::{Program, TestName};
 
-/// A segment name that no other test uses. What is left under it is removed when it is dropped.
-pub struct TestName(String);
+pub const SEND: &str = env!("CARGO_BIN_EXE_shm-send");
+pub const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
 
-impl TestName {
-    pub fn new(test: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(format!(
-            "/shm-frame-test-{test}-{}-{count}",
-            std::process::id()
-        ))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub fn name(&self) -> Name {
-        Name::new(&self.0).unwrap()
-    }
-
-    pub fn file(&self) -> PathBuf {
-        PathBuf::from(format!("/dev/shm{}", self.0))
-    }
+/// A command without a display, to be started. `args` are words between spaces.
+pub fn command(program: &str, name: &TestName, args: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("DISPLAY").env_remove("QT_QPA_PLATFORM");
+    command.args(["--name", name.as_str()]);
+    command.args(args.split_whitespace());
+    command
 }
 
-impl Drop for TestName {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.file());
-    }
+pub fn send(name: &TestName, args: &str) -> Program {
+    Program::start(&mut command(SEND, name, args))
 }
 
-/// A running program, killed when dropped, whose outputs are collected.
-pub struct Program {
-    child: Child,
-    what: String,
-    stdout: Arc<Mutex<String>>,
-    stderr: Arc<Mutex<String>>,
-    readers: Vec<thread::JoinHandle<()>>,
+pub fn recv(name: &TestName, args: &str) -> Program {
+    Program::start(&mut command(RECV, name, args))
 }
 
-fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> thread::JoinHandle<()> {
-    let into = Arc::clone(into);
-    thread::spawn(move || {
-        let mut lines = BufReader::new(from);
-        let mut line = String::new();
-        while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
-            into.lock().unwrap().push_str(&line);
-            line.clear();
-        }
-    })
+/// A command that gets signals as from a shell, even if this test runs under nohup, which ignores
+/// SIGHUP in all programs that it starts.
+pub fn with_default_signals(program: &str, name: &TestName, args: &str) -> Command {
+    let inner = command(program, name, args);
+    let mut outer = Command::new("env");
+    outer.arg("--default-signal=HUP,INT,TERM").arg(program);
+    outer.args(inner.get_args());
+    outer.env_remove("DISPLAY").env_remove("QT_QPA_PLATFORM");
+    outer
 }
 
-impl Program {
-    pub fn start(command: &mut Command) -> Self {
-        let what = format!("{command:?}");
-        let mut child = command
-            // Of its own, so that nothing that happens to the test's group stops or continues it.
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{what}: {error}"));
-        let (stdout, stderr) = <(Arc<Mutex<String>>, Arc<Mutex<String>>)>::default();
-        let readers = vec![
-            collect(child.stdout.take().unwrap(), &stdout),
-            collect(child.stderr.take().unwrap(), &stderr),
-        ];
-        Self {
-            child,
-            what,
-            stdout,
-            stderr,
-            readers,
-        }
-    }
-
-    /// The same with an stdout of the test's own.
-    pub fn start_mute(command: &mut Command) -> Self {
-        let what = format!("{command:?}");
-        let child = command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{what}: {error}"));
-        Self {
-            child,
-            what,
-            stdout: Arc::default(),
-            stderr: Arc::default(),
-            readers: vec![],
-        }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn stdout(&self) -> String {
-        self.stdout.lock().unwrap().clone()
-    }
-
-    pub fn stderr(&self) -> String {
-        self.stderr.lock().unwrap().clone()
-    }
-
-    pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .args([format!("-{signal}"), self.pid().to_string()])
-            .status()
-            .unwrap();
-        assert!(status.success(), "kill -{signal} {}", self.what);
-    }
-
-    /// Stops it where it is, until it is sent CONT.
-    pub fn stop(&mut self) {
-        self.signal("STOP");
-        self.wait_until("it is stopped", |program| {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.pid())).unwrap();
-            stat.rsplit(')')
-                .next()
-                .unwrap()
-                .trim_start()
-                .starts_with('T')
-        });
-    }
-
-    pub fn running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// Waits until `happened`, or fails and shows what the program printed.
-    pub fn wait_until(&mut self, what: &str, mut happened: impl FnMut(&mut Self) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !happened(self) {
-            if Instant::now() > end {
-                self.fail(&format!("waited in vain until {what}"));
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Waits until stdout or stderr contains a text.
-    pub fn wait_for(&mut self, text: &str) {
-        self.wait_until(&format!("it printed {text:?}"), |program| {
-            program.stdout().contains(text) || program.stderr().contains(text)
-        });
-    }
-
-    /// Waits for its end by itself.
-    pub fn end(&mut self) -> ExitStatus {
-        self.wait_until("it ended", |program| !program.running());
-        for reader in self.readers.drain(..) {
-            reader.join().unwrap();
-        }
-        self.child.wait().unwrap()
-    }
-
-    /// Waits for its end by itself, which must have this exit code.
-    pub fn ends_with(&mut self, code: i32) -> &mut Self {
-        let status = self.end();
-        if status.code() != Some(code) {
-            self.fail(&format!("ended with {status}, not {code}"));
-        }
-        self
-    }
-
-    /// Fails unless stdout contains a text.
-    pub fn assert_stdout(&self, text: &str) {
-        if !self.stdout().contains(text) {
-            self.fail(&format!("stdout lacks {text:?}"));
-        }
-    }
-
-    /// Fails unless stderr contains a text.
-    pub fn assert_stderr(&self, text: &str) {
-        if !self.stderr().contains(text) {
-            self.fail(&format!("stderr lacks {text:?}"));
-        }
-    }
-
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.end();
-    }
-
-    pub fn fail(&self, why: &str) -> ! {
-        panic!(
-            "{}: {why}\n--- stdout\n{}--- stderr\n{}",
-            self.what,
-            self.stdout(),
-            self.stderr()
-        );
-    }
+/// Whether these programs, words between spaces, are installed. If not, the test that asks is to
+/// return: it is left out, which is told on stderr. With `SHM_FRAME_TEST_ALL=1` it fails instead.
+pub fn needs(programs: &str) -> bool {
+    let missing: Vec<_> = programs
+        .split_whitespace()
+        .filter(|program| !is_installed(program))
+        .collect();
+    missing.is_empty() || leave_out(&missing.join(", "))
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The same for a Python that has numpy. Debian's is asked first: another python3 may lack numpy.
+pub fn needs_numpy() -> bool {
+    let found = Command::new(python()).args(["-c", "import numpy"]).output();
+    found.is_ok_and(|output| output.status.success()) || leave_out("python3 with numpy")
 }
 
-/// A size that a process's status tells, in kB; see `proc_pid_status(5)`.
-pub fn status_kb(pid: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kb = line
-        .unwrap()
-        .trim_start_matches(':')
-        .trim_end_matches(" kB");
-    kb.trim().parse().unwrap()
+/// The Python for the tests: the variable PYTHON, or Debian's.
+pub fn python() -> std::ffi::OsString {
+    env::var_os("PYTHON").unwrap_or_else(|| "/usr/bin/python3".into())
 }
 
-/// Waits until `happened`.
-pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !happened() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
+/// Always false, so that the caller returns.
+fn leave_out(missing: &str) -> bool {
+    let all = env::var_os("SHM_FRAME_TEST_ALL").is_some_and(|value| value == "1");
+    assert!(!all, "needs {missing}, and SHM_FRAME_TEST_ALL=1 is set");
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("a test").to_owned();
+    // Not by eprintln, whose text is shown only for tests that fail.
+    let _ = writeln!(io::stderr(), "left out: {test} needs {missing}");
+    false
 }
 
-/// Where a test's own directory is.
-fn scratch(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name.trim_start_matches('/'))
+fn is_installed(program: &str) -> bool {
+    let is_program = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| is_program(&directory.join(program)))
 }
 
-/// A directory of a test's own, removed when it is dropped.
-pub struct Scratch(PathBuf);
-
-impl Scratch {
-    pub fn new(name: &TestName) -> Self {
-        let directory = scratch(name.as_str());
-        std::fs::create_dir_all(&directory).unwrap();
-        Self(directory)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The files in it, in the order of their names.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(&self.0).unwrap();
-        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        files
-    }
+/// What a program printed as JSON.
+pub trait Json {
+    /// All that it printed, which must be JSON objects and nothing else.
+    fn json(&self) -> Vec<Value>;
+    /// The objects of one event.
+    fn events(&self, event: &str) -> Vec<Value>;
+    /// Waits until it printed an event this many times.
+    fn wait_for_events(&mut self, event: &str, count: usize) -> Vec<Value>;
+    /// Ends it with SIGINT, as a user does.
+    fn interrupt(&mut self) -> &mut Self;
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Opens a segment that is there or will be soon.
-pub fn open(name: &TestName) -> Receiver {
-    open_name(&name.name())
-}
-
-pub fn open_name(name: &Name) -> Receiver {
-    let mut receiver = None;
-    wait_until("there is a segment", || {
-        receiver = match Receiver::open(name) {
-            Ok(receiver) => Some(receiver),
-            Err(Error::NotFound { .. } | Error::NotASegment { .. }) => None,
-            Err(error) => panic!("{error}"),
+impl Json for Program {
+    fn json(&self) -> Vec<Value> {
+        let parse = |line| match serde_json::from_str(line) {
+            Ok(object @ Value::Object(_)) => object,
+            _ => self.fail(&format!("not a JSON object: {line}")),
         };
-        receiver.is_some()
-    });
-    receiver.unwrap()
+        self.stdout().lines().map(parse).collect()
+    }
+
+    fn events(&self, event: &str) -> Vec<Value> {
+        let mut events = self.json();
+        events.retain(|object| object["event"] == event);
+        events
+    }
+
+    fn wait_for_events(&mut self, event: &str, count: usize) -> Vec<Value> {
+        let begin = format!(r#"{{"event":"{event}""#);
+        self.wait_until(&format!("it printed {event} {count} times"), |program| {
+            program.stdout().matches(&begin).count() >= count
+        });
+        self.events(event)
+    }
+
+    fn interrupt(&mut self) -> &mut Self {
+        self.signal("INT");
+        self.ends_with(0)
+    }
 }
 
-/// Takes the next frame and its pixels.
-pub fn take(receiver: &mut Receiver) -> (Frame, Vec<u8>) {
-    let mut pixels = Vec::new();
-    let mut frame = None;
-    wait_until("there is a frame", || {
-        if receiver.wait(PATIENCE).unwrap() == Wait::Frame {
-            frame = receiver.copy(&mut pixels).unwrap();
-        }
-        frame.is_some()
-    });
-    (frame.unwrap(), pixels)
-}
-
-/// The two commands and what they print.
-#[cfg(feature = "cli")]
-pub mod commands {
-    use std::process::Command;
-
-    use serde_json::Value;
-
-    use super::{Program, TestName};
-
-    pub const SEND: &str = env!("CARGO_BIN_EXE_shm-send");
-    pub const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
-
-    /// A command without a display, to be started. `args` are words between spaces.
-    pub fn command(program: &str, name: &TestName, args: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env_remove("DISPLAY").env_remove("QT_QPA_PLATFORM");
-        command.args(["--name", name.as_str()]);
-        command.args(args.split_whitespace());
-        command
-    }
-
-    pub fn send(name: &TestName, args: &str) -> Program {
-        Program::start(&mut command(SEND, name, args))
-    }
-
-    pub fn recv(name: &TestName, args: &str) -> Program {
-        Program::start(&mut command(RECV, name, args))
-    }
-
-    impl Program {
-        /// What it printed, which must be JSON objects and nothing else.
-        pub fn json(&self) -> Vec<Value> {
-            let parse = |line| match serde_json::from_str(line) {
-                Ok(object @ Value::Object(_)) => object,
-                _ => self.fail(&format!("not a JSON object: {line}")),
-            };
-            self.stdout().lines().map(parse).collect()
-        }
-
-        /// What it printed of one event.
-        pub fn events(&self, event: &str) -> Vec<Value> {
-            let mut events = self.json();
-            events.retain(|object| object["event"] == event);
-            events
-        }
-
-        /// Waits until it printed an event that many times.
-        pub fn wait_for_events(&mut self, event: &str, count: usize) -> Vec<Value> {
-            let begin = format!(r#"{{"event":"{event}""#);
-            self.wait_until(&format!("it printed {event} {count} times"), |program| {
-                program.stdout().matches(&begin).count() >= count
-            });
-            self.events(event)
-        }
-
-        /// Ends it with SIGINT, as a user does.
-        pub fn interrupt(&mut self) -> &mut Self {
-            self.signal("INT");
-            self.ends_with(0)
-        }
-    }
+/// The names of a JSON object's fields and of those inside it, in their order.
+pub fn keys(line: &str) -> Vec<&str> {
+    let parts: Vec<_> = line.split('"').collect();
+    let named = parts.windows(2).filter(|pair| pair[1].starts_with(':'));
+    named.map(|pair| pair[0]).collect()
 }

@@ -1,0 +1,202 @@
+//! A segment: a file in `/dev/shm`, open and mapped. The file system is here, and all that is unsafe.
+//!
+//! | what | where |
+//! |---|---|
+//! | what stands behind a name | [`found`] |
+//! | whose a name is: making, placing, removing | [`claim`] |
+//! | locks on bytes of the file, and forks, which would share them | [`lock`], [`fork`] |
+//! | the mapped memory | [`mapping`], [`guard`], [`copy`] |
+
+pub(crate) mod claim;
+pub(crate) mod copy;
+pub(crate) mod fork;
+pub(crate) mod found;
+pub(crate) mod guard;
+pub(crate) mod lock;
+pub(crate) mod mapping;
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::fork::OwnFile;
+use self::found::{Contents, FileId, Found};
+use self::mapping::{Access, Control, Slots};
+use crate::protocol::layout::{Geometry, MAGIC, OPEN, VERSION};
+use crate::protocol::sync::{Ordering, fence};
+use crate::{Error, Name};
+
+/// A segment, open and mapped.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// In an `Arc` for views of a loan, which may outlive its segment's owner.
+    pub(crate) slots: Arc<Slots>,
+    /// `None`: the segment is a single frame of a sender that knows no more.
+    pub(crate) control: Option<Control>,
+    name: Name,
+    file: OwnFile,
+    id: FileId,
+    len: u64,
+    session: u64,
+    pid: u32,
+}
+
+impl Segment {
+    /// Opens the segment that the name means, to receive from it.
+    pub(crate) fn open(name: &Name) -> Result<Self, Error> {
+        let found = Found::open(name)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+        let (claims, geometry) = match found.contents()? {
+            Contents::Native(claims) => (Some(claims), claims.geometry),
+            Contents::Plain(_) | Contents::Blank(_) | Contents::Other(_) if found.alive()? => {
+                return Err(found.not_a_segment(
+                    "another process truncated or overwrote it, and its sender is about to make it anew",
+                ));
+            }
+            Contents::Plain(len) | Contents::Blank(len) => (None, Geometry::plain(len)),
+            Contents::Version(version) => return Err(found.version(version)),
+            Contents::Other(what) => return Err(found.not_a_segment(what)),
+        };
+        let access = if found.writable() {
+            Access::Write
+        } else {
+            Access::Read
+        };
+        Ok(Self {
+            slots: Arc::new(Slots::map(&found.file, name, geometry, Access::Read)?),
+            control: claims
+                .map(|claims| Control::map(&found.file, name, claims.geometry.slots_len(), access))
+                .transpose()?,
+            name: name.clone(),
+            id: found.id(),
+            len: found.metadata.len(),
+            session: claims.map_or(0, |claims| claims.session),
+            pid: claims.map_or(0, |claims| claims.pid),
+            file: OwnFile::new(found.file),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Has the processor fetch the lease table, to be read.
+    #[inline]
+    pub(crate) fn fetch_leases(&self) {
+        if let Some(control) = &self.control {
+            (0..self.slots.geometry().leases()).for_each(|entry| control.fetch_lease(entry, false));
+        }
+    }
+
+    /// Has the processor fetch the beginning of a slot and what the control page says of it: to be written, in a segment
+    /// whose slots are mapped for that, else to be read.
+    #[inline]
+    pub(crate) fn fetch_slot(&self, slot: usize) {
+        self.slots.fetch(slot);
+        if let Some(control) = &self.control {
+            control.fetch(slot, self.slots.writable());
+        }
+    }
+
+    /// Has the processor fetch all that a publication writes but the pixels.
+    #[inline]
+    pub(crate) fn fetch_publication(&self, slot: usize) {
+        self.fetch_slot(slot);
+        if let Some(control) = &self.control {
+            control.fetch_latest();
+        }
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether this process opened it, and not one that this was forked from: its locks and leases are that one's.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.file.is_ours()
+    }
+
+    /// Random, and the same in every segment that one sender makes; 0 without a control page.
+    pub(crate) fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// The sender's process, for messages.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether a sender is alive that holds this segment.
+    pub(crate) fn alive(&self) -> Result<bool, Error> {
+        lock::held(&self.file, lock::LIFE).map_err(self.name.errno("fcntl"))
+    }
+
+    /// Whether what is mapped is still the segment that was opened: not truncated, not overwritten, not even for a moment.
+    /// Cheap: for every frame.
+    #[inline]
+    pub(crate) fn intact(&self) -> bool {
+        // What was read before must not move below: it is asked about.
+        fence(Ordering::Acquire);
+        // Truncation to 0 and back raises no signal and leaves zeros, so the constants are looked at first: if they are
+        // zeros because of a hole that was touched, the flag says so after.
+        let same = self.control.as_ref().is_none_or(|control| {
+            let page = control.page();
+            page.magic.load(Ordering::Acquire) == MAGIC
+                && page.session.load(Ordering::Relaxed) == self.session
+        });
+        same && !self.slots.truncated() && !self.control.as_ref().is_some_and(Control::truncated)
+    }
+
+    /// Whether all that the sender wrote in the control page and never changes is still there.
+    pub(crate) fn constants_hold(&self) -> bool {
+        let geometry = self.slots.geometry();
+        self.control.as_ref().is_none_or(|control| {
+            let page = control.page();
+            page.version.load(Ordering::Relaxed) == VERSION
+                && page.slots.load(Ordering::Relaxed) as usize == geometry.slots
+                && page.stride.load(Ordering::Relaxed) == geometry.stride as u64
+                && page.capacity.load(Ordering::Relaxed) == geometry.capacity as u64
+                && page.state.load(Ordering::Relaxed) == OPEN
+        })
+    }
+
+    /// Bytes of memory that the file has: a sparse one has less than its length, and reading it would reserve more.
+    pub(crate) fn reserved(&self) -> Result<usize, Error> {
+        let metadata = self.file.metadata();
+        let metadata = metadata.map_err(|error| self.name.failed("fstat", error))?;
+        Ok(usize::try_from(metadata.blocks() * 512).unwrap_or(usize::MAX))
+    }
+
+    /// What a look at the file says. For every [`LOOK`].
+    pub(crate) fn look(&self) -> Result<Look, Error> {
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(|error| self.name.failed("fstat", error))?;
+        Ok(if metadata.len() != self.len || !self.intact() {
+            Look::Broken
+        } else if metadata.nlink() == 0 {
+            Look::Nameless
+        } else {
+            Look::Sound
+        })
+    }
+}
+
+/// How often to look whether a segment is what it was.
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
+
+/// What has become of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Sound,
+    /// Replaced or removed: its name means something else now, or nothing.
+    Nameless,
+    /// Truncated or overwritten.
+    Broken,
+}

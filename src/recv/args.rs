@@ -1,0 +1,151 @@
+//! The flags of `shm-recv`, with their help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use shm_frame::Name;
+
+use crate::parse;
+
+/// Takes the newest whole frames out of a named shared-memory segment, and says how old they are
+#[derive(Debug, Parser)]
+#[command(name = "shm-recv", version, after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
+pub(crate) struct Args {
+    /// The segment's name, as in /dev/shm; a leading slash may be left out
+    #[arg(short, long, value_name = "NAME", default_value = "/mmaptest_shm", help_heading = TAKEN)]
+    pub name: Name,
+    /// Take only frames of this width, in pixels
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(i32).range(1..), help_heading = TAKEN)]
+    pub width: Option<i32>,
+    /// Take only frames of this height, in pixels
+    #[arg(long, value_name = "H", value_parser = clap::value_parser!(i32).range(1..), help_heading = TAKEN)]
+    pub height: Option<i32>,
+    /// Take only frames of this many channels: 1 gray, 3 BGR, 4 BGRA
+    #[arg(long, value_name = "C", value_parser = parse::channels, help_heading = TAKEN)]
+    pub channels: Option<u8>,
+    /// Stop after this many frames
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = TAKEN)]
+    pub count: Option<u64>,
+    /// Fail if no new frame comes for this long [default: wait for ever]
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds, help_heading = TAKEN)]
+    pub timeout: Option<Duration>,
+    /// How to wait for a frame
+    #[arg(short, long, value_name = "HOW", default_value = "predict", help_heading = TAKEN)]
+    pub wait: WaitMode,
+
+    /// Where to show frames
+    #[arg(short, long, value_name = "WHERE", default_value = "auto", help_heading = DONE)]
+    pub view: View,
+    /// Save each frame in this directory, as a PNG named by the frame's number
+    #[arg(short, long, value_name = "DIR", help_heading = DONE)]
+    pub save: Option<PathBuf>,
+    /// Record the frames as a video: .mp4, .avi or .mkv
+    #[arg(short, long, value_name = "FILE", value_parser = video, help_heading = DONE)]
+    pub record: Option<PathBuf>,
+    /// Write the pixels of each frame to stdout (-), and all text to stderr
+    #[arg(
+        long, value_name = "-", value_parser = ["-"], allow_hyphen_values = true, conflicts_with = "json",
+        help_heading = DONE
+    )]
+    pub raw: Option<String>,
+
+    /// Print a line for each frame, on a terminal too
+    #[arg(long, conflicts_with_all = ["json", "quiet"], help_heading = PRINTED)]
+    pub log: bool,
+    /// Print JSON, one object a line
+    #[arg(short, long, help_heading = PRINTED)]
+    pub json: bool,
+    /// Print only the summary; with --json, everything except frames
+    #[arg(short, long, help_heading = PRINTED)]
+    pub quiet: bool,
+    /// Draw the delays at the end, over time and as a histogram: .svg or .png
+    #[arg(long, value_name = "FILE", value_parser = plot, help_heading = PRINTED)]
+    pub plot: Option<PathBuf>,
+
+    /// List the segments in /dev/shm and exit. Receivers that only copy are not counted
+    #[arg(short, long, conflicts_with = "clean", conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
+    pub list: bool,
+    /// Remove the segments whose sender is dead, print their names, and exit
+    #[arg(long, conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
+    pub clean: bool,
+}
+
+// The headings of the help.
+const TAKEN: &str = "What to receive";
+const DONE: &str = "What to do with frames";
+const PRINTED: &str = "What to print";
+const INSTEAD: &str = "Instead of receiving";
+
+/// Flags that conflict with --list and --clean.
+const RECEIVING: [&str; 14] = [
+    "name", "width", "height", "channels", "count", "timeout", "wait", "view", "save", "record",
+    "raw", "log", "quiet", "plot",
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  shm-recv -n cam                     show it, in a window or in the terminal
+  shm-recv -n cam -v none -r cam.mp4  record it, until ^C
+  shm-recv -n cam -v none --raw - |
+    ffplay -f rawvideo -pixel_format bgr24 -video_size 640x404 -
+  shm-recv -n cam -c 1000 --plot delay.svg
+  shm-recv --list                     all segments";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum View {
+    /// In a window if there is a display, else in the terminal if stdout is one, else nowhere
+    Auto,
+    /// In a window: h hides the numbers, space freezes the picture, s saves it, q or Esc ends
+    Window,
+    /// In the terminal: the same keys
+    Terminal,
+    /// Nowhere
+    None,
+}
+
+/// [`shm_frame::WaitMode`], as a flag.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum WaitMode {
+    /// Sleep until the sender wakes this receiver
+    Sleep,
+    /// Sleep until shortly before a steady stream's next frame, then watch for it: at most 5 % of a processor
+    Predict,
+    /// Watch all the time: a whole processor
+    Spin,
+}
+
+impl From<WaitMode> for shm_frame::WaitMode {
+    fn from(wait: WaitMode) -> Self {
+        match wait {
+            WaitMode::Sleep => Self::Sleep,
+            WaitMode::Predict => Self::Predict,
+            WaitMode::Spin => Self::Spin,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|&seconds| seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "not a number of seconds above 0".to_owned())
+}
+
+fn video(text: &str) -> Result<PathBuf, String> {
+    ending(text, &["mp4", "avi", "mkv"], "not a .mp4, .avi or .mkv")
+}
+
+fn plot(text: &str) -> Result<PathBuf, String> {
+    ending(text, &["svg", "png"], "not a .svg or .png")
+}
+
+fn ending(text: &str, allowed: &[&str], or: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    match ending {
+        Some(ending) if allowed.contains(&ending) => Ok(path),
+        _ => Err(or.to_owned()),
+    }
+}

@@ -1,0 +1,161 @@
+//! The flags of `shm-send`, with their help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Parser};
+use shm_frame::{Format, Name, Shape, Size};
+
+use crate::parse;
+
+/// Puts images into a named shared-memory segment, from which shm-recv and others take the newest.
+/// Without a source, sends a moving test picture with numbered frames
+#[derive(Debug, Parser)]
+#[command(
+    name = "shm-send",
+    version,
+    group = ArgGroup::new("source").args(["image", "images", "video", "camera", "raw"]),
+    group = ArgGroup::new("files").args(["image", "images", "video"]),
+    after_help = EXAMPLES
+)]
+#[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
+pub(crate) struct Args {
+    /// A picture, again and again, in any format that OpenCV reads
+    #[arg(short, long, value_name = "PATH", help_heading = SOURCE)]
+    pub image: Option<PathBuf>,
+    /// Pictures in natural order, img2 before img10, one frame each: files, folders, or patterns like 'shots/*.png'
+    #[arg(long, value_name = "GLOB|DIR", num_args = 1.., help_heading = SOURCE)]
+    pub images: Vec<PathBuf>,
+    /// A video file, at its own rate
+    #[arg(long, value_name = "FILE", help_heading = SOURCE)]
+    pub video: Option<PathBuf>,
+    /// A camera, as fast as it delivers frames: 0 is /dev/video0
+    #[arg(
+        long, value_name = "N|/dev/videoN", value_parser = camera, allow_negative_numbers = true,
+        help_heading = SOURCE
+    )]
+    pub camera: Option<PathBuf>,
+    /// Frames of this shape from stdin, as they come: ffmpeg's rawvideo in gray, bgr24, bgra, rgb24 (3:rgb) or
+    /// gray16le (1:u16)
+    #[arg(long, value_name = "WxHxC[:ELEMENT][:rgb]", value_parser = raw, help_heading = SOURCE)]
+    pub raw: Option<Shape>,
+    /// Start pictures and videos again when they end
+    #[arg(long = "loop", requires = "files", help_heading = SOURCE)]
+    pub repeat: bool,
+    /// Size of the test picture [default: 640x404], or the size to ask the camera for
+    #[arg(long, value_name = "WxH", value_parser = size, conflicts_with_all = ["files", "raw"], help_heading = SOURCE)]
+    pub size: Option<(u32, u32)>,
+    /// Convert frames to this many channels: 1 gray, 3 BGR, 4 BGRA
+    #[arg(
+        long, value_name = "C", default_value = "3", value_parser = parse::channels, conflicts_with = "raw",
+        help_heading = SOURCE
+    )]
+    pub channels: u8,
+    /// Send a line of JSON with each frame: of a file, in order, and the last one again; or the newest of stdin (-)
+    #[arg(
+        long, value_name = "FILE|-", allow_hyphen_values = true, help_heading = SOURCE
+    )]
+    pub meta: Option<PathBuf>,
+    /// Send the time at which each picture was taken, if the camera or the film tells
+    #[arg(long, conflicts_with_all = ["image", "images", "raw"], help_heading = SOURCE)]
+    pub captured: bool,
+    /// Frames per second; a camera is asked for this rate; 0 is as fast as possible [default: the source's own, else 30]
+    #[arg(short, long, value_name = "N", value_parser = rate, help_heading = PACE)]
+    pub fps: Option<Rate>,
+    /// Stop after this many frames
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = PACE)]
+    pub count: Option<u64>,
+    /// The segment's name, as in /dev/shm; a leading slash may be left out
+    #[arg(short, long, value_name = "NAME", default_value = "/mmaptest_shm", help_heading = SEGMENT)]
+    pub name: Name,
+    /// Slots, 1 to 16. Receivers can lease all but two. With 1, every frame is where old programs look for it
+    #[arg(
+        long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=16),
+        help_heading = SEGMENT
+    )]
+    pub slots: u8,
+    /// Permissions of the segment. 0644 lets other users receive
+    #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = mode, help_heading = SEGMENT)]
+    pub mode: u32,
+    /// Take the name over from a live sender
+    #[arg(long, help_heading = SEGMENT)]
+    pub replace: bool,
+    /// Show what is sent in a window, which is one more receiver; q or Esc ends
+    #[arg(long, help_heading = OUTPUT)]
+    pub show: bool,
+    /// Print JSON, one object a line
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub json: bool,
+    /// Print only the summary; with --json, everything except frames
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub quiet: bool,
+}
+
+const SOURCE: &str = "Source";
+const PACE: &str = "Rate and length";
+const SEGMENT: &str = "Segment";
+const OUTPUT: &str = "Output";
+
+const EXAMPLES: &str = "\
+Examples:
+  shm-send                                        the test picture
+  shm-send -i photo.jpg -n /cam                   a picture, as segment /cam
+  shm-send --images shots/ --loop -f 5            a folder, five pictures a second, in a loop
+  shm-send --video clip.mp4                       a video, once, at its own rate
+  shm-send --camera 0 --size 1280x720 -f 30       a webcam
+  ffmpeg -i URL -f rawvideo -pix_fmt bgr24 - | shm-send --raw 1280x720x3";
+
+/// A rate, and its period. No period: as fast as possible.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rate {
+    pub fps: f64,
+    pub period: Option<Duration>,
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    match text.parse::<f64>() {
+        Ok(0.0) => Ok(Rate {
+            fps: 0.0,
+            period: None,
+        }),
+        Ok(fps) if (0.001..=1e6).contains(&fps) => Ok(Rate {
+            fps,
+            period: Some(Duration::from_secs_f64(fps.recip())),
+        }),
+        _ => Err("not a number of frames per second: 0.001 to 1000000, or 0".to_owned()),
+    }
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("not permissions in octal, 0 to 0777".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let sides = text.split_once('x').and_then(|(width, height)| {
+        let side = |text: &str| text.parse().ok().filter(|&side| side > 0);
+        Some((side(width)?, side(height)?))
+    });
+    sides.ok_or_else(|| "not a size like 640x404".to_owned())
+}
+
+fn raw(text: &str) -> Result<Shape, String> {
+    const EXAMPLES: &str =
+        "not a size and channels like 1280x720x3 (bgr24) or 640x480x1:u16 (gray16le)";
+    let (sides, format) = text.rsplit_once('x').ok_or(EXAMPLES)?;
+    let (width, height) = size(sides).map_err(|_| EXAMPLES)?;
+    let format = format
+        .parse::<Format>()
+        .map_err(|error| error.to_string())?;
+    Shape::new(Size { width, height }, format).map_err(|error| error.to_string())
+}
+
+fn camera(text: &str) -> Result<PathBuf, String> {
+    match text.parse::<u8>() {
+        Ok(number) => Ok(format!("/dev/video{number}").into()),
+        Err(_) if text.starts_with('/') => Ok(text.into()),
+        Err(_) => Err("not a camera: a number like 0, or a device like /dev/video0".to_owned()),
+    }
+}
