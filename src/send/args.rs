@@ -26,9 +26,12 @@ pub(crate) struct Args {
     /// Pictures in natural order, img2 before img10, one frame each: files, folders, or patterns like 'shots/*.png'
     #[arg(long, value_name = "GLOB|DIR", num_args = 1.., help_heading = SOURCE)]
     pub images: Vec<PathBuf>,
-    /// A video file, at its own rate
-    #[arg(long, value_name = "FILE", help_heading = SOURCE)]
+    /// A film at its own pace; - is stdin, and with a protocol, as in rtsp://HOST/PATH, it comes over the network
+    #[arg(long, value_name = "FILE|-|URL", allow_hyphen_values = true, help_heading = SOURCE)]
     pub video: Option<PathBuf>,
+    /// Begin the film after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse::seconds, requires = "video", help_heading = SOURCE)]
+    pub start: Option<Duration>,
     /// A camera, as fast as it delivers frames: 0 is /dev/video0
     #[arg(
         long, value_name = "N|/dev/videoN", value_parser = camera, allow_negative_numbers = true,

@@ -26,7 +26,11 @@ pub(super) fn run(
     console: &Console,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let (source, rate) = source::open(args)?;
+    let (source, rate) = match source::open(args) {
+        // A signal ended the wait for a film that did not come.
+        Err(_) if stop::requested() => return Ok(()),
+        opened => opened?,
+    };
     let meta = args.meta.as_deref();
     let meta = meta.map(|path| Meta::open(path, console)).transpose()?;
     ready()?;
@@ -113,8 +117,8 @@ impl Transmission<'_> {
         let mut pace = Pace::new();
         while !stop::requested() && !self.is_done() {
             match self.source.next()? {
-                Next::End => {
-                    pace.ends();
+                Next::End(last) => {
+                    pace.ends(last);
                     self.wait(&pace)?;
                     break;
                 }

@@ -105,7 +105,7 @@ impl Source for Pictures {
     fn next(&mut self) -> Result<Next> {
         if self.passed == self.paths.len() {
             if !self.repeat {
-                return Ok(Next::End);
+                return Ok(Next::End(None));
             }
             self.passed = 0;
         }
