@@ -44,6 +44,9 @@ impl Sink for Saver {
     }
 }
 
+/// The number that TIFF has for no compression.
+const UNCOMPRESSED: i32 = 1;
+
 /// The kind of file that holds such pixels exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -113,7 +116,14 @@ fn encode(kind: Kind, pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
     };
     let mut file = Vector::<u8>::new();
     let ending = format!(".{}", kind.ending());
-    let encoded = imgcodecs::imencode_def(&ending, &picture::view(pixels, shape)?, &mut file)?;
+    // OpenCV stores floats of three channels as logarithms unless it is told not to.
+    let exact = [imgcodecs::IMWRITE_TIFF_COMPRESSION, UNCOMPRESSED];
+    let options = match kind {
+        Kind::Tiff => Vector::from_slice(&exact),
+        Kind::Png | Kind::Npy => Vector::new(),
+    };
+    let image = picture::view(pixels, shape)?;
+    let encoded = imgcodecs::imencode(&ending, &image, &mut file, &options)?;
     ensure!(encoded, "OpenCV cannot encode {shape} as {}", kind.ending());
     Ok(file.as_slice().to_vec())
 }
