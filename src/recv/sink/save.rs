@@ -62,11 +62,11 @@ impl Kind {
             (Element::U8 | Element::U16, Channels::One | Channels::Three | Channels::Four) => {
                 Self::Png
             }
-            (Element::F32 | Element::F64, Channels::One | Channels::Three | Channels::Four) => {
-                Self::Tiff
+            (Element::F32, Channels::One | Channels::Three | Channels::Four) => Self::Tiff,
+            (Element::U8 | Element::U16 | Element::F32, Channels::Two)
+            | (Element::I8 | Element::I16 | Element::I32 | Element::F64 | Element::F16, _) => {
+                Self::Npy
             }
-            (Element::U8 | Element::U16 | Element::F32 | Element::F64, Channels::Two)
-            | (Element::I8 | Element::I16 | Element::I32 | Element::F16, _) => Self::Npy,
         }
     }
 
@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// Writes a frame exactly: `STEM.png` for 8 and 16 bits, `.tiff` for floats, `.npy` for other
+/// Writes a frame exactly: `STEM.png` for 8 and 16 bits, `.tiff` for floats of 32 bits, `.npy` for other
 /// formats; or `STEM-2.png` and so on if that exists. Returns its path.
 pub(in crate::recv) fn write(
     directory: &Path,
