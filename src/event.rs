@@ -3,9 +3,12 @@
 //! `docs/json.md` tells users the same, and `tests/json.rs` compares it with what is printed.
 //! Programs read these lines: fields may be added, but never removed or renamed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::Value;
+use shm_frame::Order;
 
 /// A line of `shm-send --json`.
 #[derive(Debug, Serialize)]
@@ -25,6 +28,10 @@ pub(crate) enum SendLine {
         slots: u8,
         /// Size of the segment in `/dev/shm`, in bytes.
         segment_bytes: usize,
+        /// What an element is: `u8`, `i8`, `u16`, `i16`, `i32`, `f32`, `f64` or `f16`.
+        element: &'static str,
+        /// Which colour comes first: `bgr` or `rgb`. `bgr` for 1 and 2 channels.
+        order: &'static str,
     },
     /// A frame was published.
     Sent {
@@ -109,6 +116,20 @@ pub(crate) enum RecvLine<'a> {
         /// `leased` (read in place), `copied` (and known to be whole) or `plain` (copied from a
         /// segment without a control page: it may be torn).
         path: String,
+        /// What an element is: `u8`, `i8`, `u16`, `i16`, `i32`, `f32`, `f64` or `f16`.
+        element: &'static str,
+        /// Which colour comes first: `bgr` or `rgb`. `bgr` for 1 and 2 channels.
+        order: &'static str,
+        /// The frame was there before this receiver came. Its delay is its age, and is in no
+        /// statistic.
+        found: bool,
+        /// When the picture was taken: Unix time in ms; null if the sender does not know.
+        captured_ms: Option<f64>,
+        /// From then until this receiver had the frame, in ms, by the wall clock; null likewise.
+        capture_age_ms: Option<f64>,
+        /// The sender's own bytes: the value if they are JSON, else a string; null if there are
+        /// none.
+        meta: Option<&'a Value>,
     },
     /// Frames have a shape that `--width`, `--height` and `--channels` exclude; once per change.
     Mismatch {
@@ -134,8 +155,12 @@ pub(crate) enum RecvLine<'a> {
         skipped: u64,
         /// Copies that the sender overwrote meanwhile: noticed, and thrown away.
         torn: u64,
-        /// How `delay_ms` spreads, in ms; null without frames.
+        /// How `delay_ms` spreads, in ms, without frames that were found; null without others.
         delay_ms: Option<Quantiles>,
+        /// Frames that were received and not shown, since drawing takes the newest; 0 without a view.
+        undrawn: u64,
+        /// For each of `save`, `record` and `raw`: frames that it dropped, since it was too slow.
+        dropped: BTreeMap<&'static str, u64>,
     },
 }
 
@@ -168,6 +193,10 @@ pub(crate) struct ListLine {
     pub receivers: Option<usize>,
     /// Size of the segment in `/dev/shm`, in bytes.
     pub bytes: u64,
+    /// What an element of the newest frame is: `u8`, `u16`, `f32`, ...; null without a frame.
+    pub element: Option<&'static str>,
+    /// Which colour comes first in the newest frame: `bgr` or `rgb`; null without a frame.
+    pub order: Option<&'static str>,
 }
 
 /// A line of `shm-recv --clean --json`: one segment whose sender is dead.
@@ -192,6 +221,14 @@ pub(crate) struct Dimensions<T> {
     pub height: T,
     /// Elements per pixel: 1 gray, 3 BGR, 4 BGRA.
     pub channels: T,
+}
+
+/// The order of colours, as JSON has it.
+pub(crate) fn order_name(order: Order) -> &'static str {
+    match order {
+        Order::Bgr => "bgr",
+        Order::Rgb => "rgb",
+    }
 }
 
 /// How many times of one kind spread, in ms.

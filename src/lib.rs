@@ -15,6 +15,7 @@
 //! | a window | `window` |
 //! | the bottom of a terminal: a picture, a status line, keys | `terminal` |
 
+mod av;
 mod console;
 mod event;
 mod exit;
@@ -27,4 +28,5 @@ mod stdio;
 mod stop;
 mod terminal;
 mod units;
+mod visible;
 mod window;

@@ -1,17 +1,26 @@
 //! Frames as OpenCV's images. The only place of the commands that maps formats to OpenCV's types.
 
-use anyhow::{Context, Result, ensure};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
 use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
 use opencv::core::{DataType, Mat, MatTraitConst, VecN};
 use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
-/// A frame of one's own, to be shown or kept.
-#[derive(Debug)]
+/// A frame to be shown, which shares its pixels with whatever else has them.
 pub(crate) struct Picture {
-    pub pixels: Vec<u8>,
+    pixels: Arc<dyn AsRef<[u8]> + Send + Sync>,
     pub shape: Shape,
-    /// The frame's number.
-    pub number: u64,
+}
+
+impl Picture {
+    pub(crate) fn new(pixels: Arc<dyn AsRef<[u8]> + Send + Sync>, shape: Shape) -> Self {
+        Self { pixels, shape }
+    }
+
+    pub(crate) fn pixels(&self) -> &[u8] {
+        (*self.pixels).as_ref()
+    }
 }
 
 /// Pixels as an image to read, without a copy.
@@ -107,12 +116,39 @@ pub(crate) fn eight_bit(channels: u8) -> Format {
     }
 }
 
-/// Fails unless the pixels have 8 bits in OpenCV's order: views and sinks take nothing else.
-pub(crate) fn must_be_eight_bit(shape: Shape) -> Result<()> {
-    let format = shape.format();
-    ensure!(
-        format.element() == Element::U8 && format.order() == Order::Bgr,
-        "frames are {shape}: shm-recv takes 8 bits only, gray or blue first"
-    );
-    Ok(())
+/// Swaps the first and the third element of each pixel: red and blue.
+pub(crate) fn swap_red_and_blue(pixels: &mut [u8], format: Format) {
+    let bytes = format.element().bytes();
+    match format.channels() {
+        Channels::One | Channels::Two => {}
+        Channels::Three | Channels::Four => {
+            for pixel in pixels.chunks_exact_mut(format.pixel_bytes()) {
+                let (first, rest) = pixel.split_at_mut(bytes);
+                first.swap_with_slice(&mut rest[bytes..2 * bytes]);
+            }
+        }
+    }
+}
+
+/// The name that ffmpeg has for such pixels. `None`: it has none.
+pub(crate) fn ffmpeg_name(format: Format) -> Option<&'static str> {
+    use Channels::{Four, One, Three, Two};
+    use Order::{Bgr, Rgb};
+    match (format.element(), format.channels(), format.order()) {
+        (Element::U8, One, _) => Some("gray"),
+        (Element::U8, Two, _) => Some("ya8"),
+        (Element::U8, Three, Bgr) => Some("bgr24"),
+        (Element::U8, Three, Rgb) => Some("rgb24"),
+        (Element::U8, Four, Bgr) => Some("bgra"),
+        (Element::U8, Four, Rgb) => Some("rgba"),
+        (Element::U16, One, _) => Some("gray16le"),
+        (Element::U16, Two, _) => Some("ya16le"),
+        (Element::U16, Three, Bgr) => Some("bgr48le"),
+        (Element::U16, Three, Rgb) => Some("rgb48le"),
+        (Element::U16, Four, Bgr) => Some("bgra64le"),
+        (Element::U16, Four, Rgb) => Some("rgba64le"),
+        (Element::F32, One, _) => Some("grayf32le"),
+        (Element::F32, Two | Three | Four, _)
+        | (Element::I8 | Element::I16 | Element::I32 | Element::F64 | Element::F16, _, _) => None,
+    }
 }

@@ -118,7 +118,7 @@ fn take_all(receiver: &mut Receiver) -> Vec<(Frame, Vec<u8>)> {
                     taken.push((frame, pixels));
                 }
             }
-            Waited::Timeout => {}
+            Waited::Timeout | Waited::Cancelled => {}
             // A larger frame came, in a new segment.
             Waited::Ended(End::Replaced) => wait_until("it goes on", || receiver.reopen().unwrap()),
             Waited::Ended(end) => {
@@ -243,6 +243,33 @@ fn missing_and_unreadable_pictures_exit_1_with_their_name() {
         1,
         &["--images", "no picture in this folder"],
     );
+}
+
+#[test]
+fn a_picture_that_was_cut_off_exits_1_and_fill_bytes_in_a_jpeg_are_no_cut() {
+    let name = TestName::new("cut-picture");
+    let scratch = Scratch::new(&name);
+    for extension in [
+        "bmp", "jp2", "jpg", "pam", "png", "ppm", "ras", "tiff", "webp",
+    ] {
+        let path = scratch.path().join(format!("picture.{extension}"));
+        imgcodecs::imwrite_def(path.to_str().unwrap(), &picture(1, 64, 48)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let image = || {
+            let mut start = command(SEND, &name, "--count 1 --image");
+            Program::start(start.arg(&path))
+        };
+        image().ends_with(0);
+        for length in [whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            ends(&mut image(), &name, 1, &["--image", "breaks off"]);
+        }
+        if extension == "jpg" {
+            let (begin, rest) = whole.split_at(2);
+            fs::write(&path, [begin, b"\xff\xff", rest].concat()).unwrap();
+            image().ends_with(0);
+        }
+    }
 }
 
 #[test]

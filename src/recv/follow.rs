@@ -75,7 +75,7 @@ impl Follow {
             unreachable!("attached without a receiver")
         };
         match receiver.wait(time)? {
-            Waited::Timeout => Ok(Step::Nothing),
+            Waited::Timeout | Waited::Cancelled => Ok(Step::Nothing),
             Waited::Ended(end) => {
                 self.attached = false;
                 self.missing.clear();

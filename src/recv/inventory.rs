@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use shm_frame::{Listed, Listing};
 
 use crate::console::Console;
-use crate::event::{CleanLine, ListLine};
+use crate::event::{self, CleanLine, ListLine};
 use crate::remedy;
 use crate::terminal::printable;
 use crate::units::{counted, mb, ms, rounded};
@@ -56,6 +56,10 @@ fn line(listed: &Listed) -> ListLine {
         command: control.and_then(|control| control.command.clone()),
         receivers: control.map(|control| control.receivers),
         bytes: listed.bytes,
+        element: listed.shape.map(|shape| shape.format().element().name()),
+        order: listed
+            .shape
+            .map(|shape| event::order_name(shape.format().order())),
     }
 }
 
@@ -63,7 +67,7 @@ fn line(listed: &Listed) -> ListLine {
 const COLUMNS: [(&str, bool); 9] = [
     ("NAME", true),
     ("SIZE", true),
-    ("CH", false),
+    ("FORMAT", true),
     ("SLOTS", false),
     ("FRAMES/S", false),
     ("AGE", false),
@@ -117,7 +121,7 @@ fn row(listed: &Listed) -> [String; COLUMNS.len()] {
         shape.map_or_else(none, |shape| {
             format!("{}x{}", shape.width(), shape.height())
         }),
-        shape.map_or_else(none, |shape| shape.channels().to_string()),
+        shape.map_or_else(none, |shape| shape.format().to_string()),
         control.map_or_else(none, |control| control.slots.to_string()),
         control
             .and_then(|control| control.fps)

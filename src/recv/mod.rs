@@ -6,6 +6,8 @@
 //! | the segments of a name, one after the other | `follow` |
 //! | the running loop: takes frames and hands them on | `reception` |
 //! | a line for each frame, or a status line | `report`, `status` |
+//! | a frame for views and sinks, and its memory | `taken` |
+//! | the newest frame, between receiving and showing | `stage` |
 //! | frames in a window or in the terminal, and keys | `view` |
 //! | frames in files, videos, pipes and plots | `sink` |
 //! | the summary | `tally`, `histogram` |
@@ -18,11 +20,16 @@ mod inventory;
 mod reception;
 mod report;
 mod sink;
+mod stage;
 mod status;
+mod taken;
 mod tally;
 mod view;
 
+use std::panic;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -33,6 +40,9 @@ use crate::console::{Console, Settings};
 use crate::exit;
 use crate::recv::args::Args;
 use crate::recv::reception::Reception;
+use crate::recv::sink::Sink;
+use crate::recv::stage::Stage;
+use crate::recv::tally::Tally;
 use crate::recv::view::Viewer;
 use crate::remedy;
 use crate::stop;
@@ -90,11 +100,41 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
     let sinks = sink::open(args)?;
     let (place, screen) = view::open(args)?;
     let console = Console::with_screen(settings, screen);
-    let viewer = Viewer::new(args.name.clone(), place, console.clone());
-    let mut reception = Reception::new(args, console.clone(), viewer, sinks);
-    let received = reception.run();
+    let mut viewer = Viewer::new(args.name.clone(), place, console.clone());
+    let (received, tally) = if viewer.is_somewhere() {
+        beside(args, &console, &mut viewer, sinks)
+    } else {
+        let mut reception = Reception::new(args, console.clone(), sinks, None);
+        (reception.run(|| false), reception.tally)
+    };
     // The summary comes in any case; an error of the run comes first.
+    drop(viewer);
     console.close();
-    let told = reception.tally.tell(&console);
+    let told = tally.tell(&console);
     received.and(told)
+}
+
+/// Receives in another thread than it shows, so that drawing never makes a frame late. The main
+/// thread shows: Qt, which is under OpenCV's windows, wants that one.
+fn beside(
+    args: &Args,
+    console: &Console,
+    viewer: &mut Viewer,
+    sinks: Vec<Box<dyn Sink>>,
+) -> (Result<()>, Tally) {
+    let stage = Stage::new(args.name.to_string());
+    let closed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let receiving = scope.spawn(|| {
+            let mut reception = Reception::new(args, console.clone(), sinks, Some(&stage));
+            let received = reception.run(|| closed.load(Ordering::Relaxed));
+            stage.end();
+            (received, reception.tally)
+        });
+        let shown = viewer.run(&stage);
+        closed.store(true, Ordering::Relaxed);
+        let joined = receiving.join();
+        let (received, tally) = joined.unwrap_or_else(|panic| panic::resume_unwind(panic));
+        (received.and(shown), tally)
+    })
 }

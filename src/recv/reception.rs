@@ -1,5 +1,6 @@
 //! Takes frames, and hands each to the report, the sinks and the view.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -7,31 +8,29 @@ use shm_frame::{Error, Frame, Receiver, Shape};
 
 use crate::console::Console;
 use crate::event::{Dimensions, RecvLine};
-use crate::picture;
 use crate::recv::args::Args;
 use crate::recv::follow::{Follow, Step};
 use crate::recv::report::Report;
-use crate::recv::sink::Sinks;
+use crate::recv::sink::{Sink, Sinks};
+use crate::recv::stage::Stage;
+use crate::recv::taken::{Pool, Taken};
 use crate::recv::tally::Tally;
-use crate::recv::view::Viewer;
 use crate::remedy;
 use crate::stop;
 use crate::units::counted;
 
-/// How long to wait at a time, so that signals are answered.
+/// How long to wait at a time, so that signals and the end of a view are noticed.
 const SLICE: Duration = Duration::from_millis(100);
-/// The same while there is a view, so that keys are answered.
-const VIEW_SLICE: Duration = Duration::from_millis(15);
 
 /// One run of the command.
 pub(super) struct Reception<'a> {
     args: &'a Args,
     console: Console,
     report: Report,
-    viewer: Viewer,
     sinks: Sinks,
-    /// A copy of the frame, for views and sinks: they take too long to hold a lease meanwhile.
-    pixels: Vec<u8>,
+    /// Where a view takes frames from, if there is one.
+    stage: Option<&'a Stage>,
+    pool: Pool,
     /// The unexpected shape that was told last.
     unexpected: Option<Shape>,
     /// The reason that was told last for throwing a frame away.
@@ -40,44 +39,48 @@ pub(super) struct Reception<'a> {
 }
 
 impl<'a> Reception<'a> {
-    pub(super) fn new(args: &'a Args, console: Console, viewer: Viewer, sinks: Sinks) -> Self {
+    pub(super) fn new(
+        args: &'a Args,
+        console: Console,
+        sinks: Vec<Box<dyn Sink>>,
+        stage: Option<&'a Stage>,
+    ) -> Self {
         Self {
             args,
             report: Report::new(console.clone()),
+            sinks: Sinks::new(sinks, console.clone()),
             console,
-            viewer,
-            sinks,
-            pixels: Vec::new(),
+            stage,
+            pool: Pool::default(),
             unexpected: None,
             discarded: String::new(),
             tally: Tally::new(),
         }
     }
 
-    /// Receives until the end, and finishes the sinks even if receiving failed.
-    pub(super) fn run(&mut self) -> Result<()> {
-        let received = self.receive();
-        let finished = self.sinks.finish(&self.tally, &self.console);
+    /// Receives until the end, or until `ended`, and finishes the sinks even if receiving failed.
+    pub(super) fn run(&mut self, ended: impl Fn() -> bool) -> Result<()> {
+        let received = self.receive(ended);
+        let finished = self.sinks.finish(&self.tally);
+        self.tally.dropped = self.sinks.dropped();
+        self.tally.undrawn = self.stage.map_or(0, Stage::undrawn);
         received.and(finished)
     }
 
-    fn receive(&mut self) -> Result<()> {
-        let slice = if self.viewer.is_somewhere() {
-            VIEW_SLICE
-        } else {
-            SLICE
-        };
+    fn receive(&mut self, ended: impl Fn() -> bool) -> Result<()> {
         let mut follow = Follow::new(
             self.args.name.clone(),
             self.args.wait.into(),
             self.console.clone(),
         );
-        let mut last_frame = Instant::now();
-        while !stop::requested() && !self.is_done() {
+        let begin = Instant::now();
+        let mut last_frame = None;
+        while !stop::requested() && !self.is_done() && !ended() {
+            let since = last_frame.unwrap_or(begin);
             let left = match self.args.timeout {
-                None => slice,
-                Some(timeout) => match timeout.checked_sub(last_frame.elapsed()) {
-                    Some(left) => left.min(slice),
+                None => SLICE,
+                Some(timeout) => match timeout.checked_sub(since.elapsed()) {
+                    Some(left) => left.min(SLICE),
                     None => bail!(
                         "no new frame for {} s: {}",
                         timeout.as_secs_f64(),
@@ -86,17 +89,21 @@ impl<'a> Reception<'a> {
                 },
             };
             if let Step::Frame(receiver) = follow.step(left)? {
-                let taken = self.take(receiver)?;
+                if self.take(receiver)? {
+                    last_frame = Some(Instant::now());
+                }
                 self.tally.torn = receiver.torn();
-                if let Some(frame) = taken {
-                    self.accept(frame)?;
-                    last_frame = Instant::now();
+            } else {
+                let why = self.waits_for(&follow);
+                if let Some(stage) = self.stage {
+                    stage.wait_for(&why);
+                }
+                if let Some(last) = last_frame {
+                    self.report.stale(last.elapsed(), &why);
                 }
             }
             self.report.tick(&self.tally);
-            if !self.viewer.heed()? {
-                break;
-            }
+            self.sinks.check()?;
         }
         Ok(())
     }
@@ -108,45 +115,66 @@ impl<'a> Reception<'a> {
             .is_some_and(|count| self.tally.frames >= count)
     }
 
-    /// Takes the latest frame. `None`: it is not whole, not usable or not of the expected shape.
-    fn take(&mut self, receiver: &mut Receiver) -> Result<Option<Frame>> {
-        match self.take_any(receiver) {
-            Ok(Some(frame)) => {
-                if let Err(error) = picture::must_be_eight_bit(frame.shape) {
-                    self.tell_discarded(error.to_string())?;
-                } else if self.unmet(frame.shape).is_empty() {
-                    self.unexpected = None;
-                    return Ok(Some(frame));
-                } else {
-                    self.tell_unexpected(frame.shape)?;
+    /// Takes the latest frame and hands it on. `false`: it is not whole, not usable or not of the
+    /// expected shape.
+    fn take(&mut self, receiver: &mut Receiver) -> Result<bool> {
+        let keeps = self.stage.is_some() || self.sinks.want_pixels();
+        let (mut pixels, mut meta) = if keeps || !receiver.can_lease() {
+            self.pool.take()
+        } else {
+            Default::default()
+        };
+        match self.take_any(receiver, keeps, &mut pixels, &mut meta) {
+            Ok(Some(frame)) if self.unmet(frame.shape).is_empty() => {
+                self.unexpected = None;
+                self.tally.add(frame);
+                self.report.frame(frame, &meta)?;
+                let taken = keeps.then(|| {
+                    Arc::new(Taken {
+                        frame,
+                        pixels,
+                        meta,
+                    })
+                });
+                self.sinks.take(frame, taken.as_ref())?;
+                if let Some(taken) = taken {
+                    self.pool.lend(&taken);
+                    if let Some(stage) = self.stage {
+                        stage.put(taken, &self.tally);
+                    }
                 }
+                return Ok(true);
             }
+            Ok(Some(frame)) => self.tell_unexpected(frame.shape)?,
             Ok(None) => {}
             // Most likely a header that makes no sense, and the sender's next one may be better.
             Err(error) => self.tell_discarded(remedy::RECV.explain_error(&error))?,
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Takes the latest frame in place if possible, and copies it if a view or a sink needs that.
-    fn take_any(&mut self, receiver: &mut Receiver) -> Result<Option<Frame>, Error> {
+    fn take_any(
+        &self,
+        receiver: &mut Receiver,
+        keeps: bool,
+        pixels: &mut Vec<u8>,
+        meta: &mut Vec<u8>,
+    ) -> Result<Option<Frame>, Error> {
         if !receiver.can_lease() {
-            return receiver.copy(&mut self.pixels);
+            return receiver.copy_with_meta(pixels, meta);
         }
         let Some(lease) = receiver.lease()? else {
             return Ok(None);
         };
-        if self.viewer.is_somewhere() || self.sinks.want_pixels() {
-            lease.copy_to(&mut self.pixels)?;
+        if keeps {
+            lease.copy_to(pixels)?;
+        }
+        if keeps || self.console.is_json() {
+            meta.clear();
+            meta.extend_from_slice(lease.meta());
         }
         Ok(lease.is_intact().then(|| lease.frame()))
-    }
-
-    fn accept(&mut self, frame: Frame) -> Result<()> {
-        self.tally.add(frame);
-        self.report.frame(frame)?;
-        self.sinks.take(frame, &self.pixels, &self.console)?;
-        self.viewer.show(frame, &mut self.pixels, &self.tally)
     }
 
     /// The expectations of the flags that a shape does not meet, as text; empty if it meets all.

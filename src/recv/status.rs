@@ -6,15 +6,28 @@ use crate::recv::tally::Tally;
 use crate::terminal::{Item, Line};
 use crate::units::ms;
 
+/// The status line while no frame comes.
+pub(super) fn stale(text: String) -> Line {
+    Line(vec![Item {
+        alarming: true,
+        ..Item::new(text.clone(), text)
+    }])
+}
+
 /// The status line after a frame, the most important values first.
 pub(super) fn line(frame: Frame, tally: &Tally) -> Line {
     let (number, shape) = (frame.number, frame.shape.to_string());
     let (fps, delay) = (tally.pace.fps(), ms(frame.delay_ns));
+    // The word stays when the line is short: it is the number that people look for.
+    let name = if frame.found { "age" } else { "delay" };
     let mut items = vec![
         Item::new(format!("frame {number}"), number.to_string()),
         Item::new(shape.clone(), shape),
         Item::new(format!("{fps:.1} frames/s"), format!("{fps:.1}/s")),
-        Item::new(format!("delay {delay:.3} ms"), format!("{delay:.3} ms")),
+        Item::new(
+            format!("{name} {delay:.3} ms"),
+            format!("{name} {delay:.3} ms"),
+        ),
     ];
     if let Some(delays) = tally.delays.quantiles() {
         for (name, ms) in [("p50", delays.p50), ("p99", delays.p99)] {

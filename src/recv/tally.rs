@@ -1,5 +1,6 @@
 //! Counts frames, and tells the sums at the end.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -18,8 +19,13 @@ pub(super) struct Tally {
     pub torn: u64,
     /// When the first frame and the last one came.
     span: Option<(Instant, Instant)>,
+    /// Of frames that were published while this receiver was there.
     pub delays: Spread,
     pub pace: Pace,
+    /// Frames that a view never drew.
+    pub undrawn: u64,
+    /// Frames that sinks dropped, by their flag.
+    pub dropped: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
@@ -31,6 +37,8 @@ impl Tally {
             span: None,
             delays: Spread::new(),
             pace: Pace::default(),
+            undrawn: 0,
+            dropped: BTreeMap::new(),
         }
     }
 
@@ -39,7 +47,9 @@ impl Tally {
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
         self.frames += 1;
         self.skipped += frame.skipped;
-        self.delays.add(frame.delay_ns);
+        if !frame.found {
+            self.delays.add(frame.delay_ns);
+        }
         self.pace.add(now);
     }
 
@@ -73,11 +83,24 @@ impl Tally {
             skipped,
             torn,
             delay_ms,
+            undrawn: self.undrawn,
+            dropped: self.dropped.clone(),
         };
+        let undrawn = match self.undrawn {
+            0 => String::new(),
+            undrawn => format!(", {undrawn} not drawn"),
+        };
+        let dropped: Vec<_> = self
+            .dropped
+            .iter()
+            .filter(|&(_, &dropped)| dropped > 0)
+            .map(|(sink, dropped)| format!(", {dropped} dropped by --{sink}"))
+            .collect();
+        let dropped = dropped.concat();
         let delays = delay_ms.map_or(String::new(), |delay_ms| format!("; delay {delay_ms}"));
         let frames = counted(frames, "frame");
         let text = format!(
-            "{frames} in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{delays}"
+            "{frames} in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{undrawn}{dropped}{delays}"
         );
         console.summary(&event, &text)
     }

@@ -2,19 +2,21 @@
 
 use std::path;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use opencv::core::Size;
-use shm_frame::{Frame, Name};
+use shm_frame::{Format, Name, Shape, Size};
 
 use crate::console::Console;
 use crate::picture::Picture;
 use crate::recv::args::{self, Args};
 use crate::recv::sink::save;
-use crate::recv::tally::Tally;
+use crate::recv::stage::{Cue, Stage};
+use crate::recv::taken::Taken;
+use crate::stop;
 use crate::terminal::{Screen, Stream, Tty};
-use crate::units::ms;
+use crate::visible::Visible;
 use crate::window::{self, Input, Window};
 
 /// Where frames are shown.
@@ -74,23 +76,37 @@ pub(super) fn open(args: &Args) -> Result<(Place, Option<Arc<Screen>>)> {
 
 /// How long a note stays in a window's caption.
 const NOTE: Duration = Duration::from_secs(3);
+/// How often to look for a new frame and for keys: as often as most screens show a picture.
+const PERIOD: Duration = Duration::from_millis(8);
+/// The size of a window before the first frame.
+const EMPTY: Size = Size {
+    width: 640,
+    height: 360,
+};
+/// How bright a picture is while no new one comes, in percent.
+const DIMMED: u32 = 40;
 
 /// Shows frames, and obeys keys.
 pub(super) struct Viewer {
     name: Name,
     place: Place,
     console: Console,
+    visible: Visible,
     /// The last frame that came.
-    latest: Option<Arc<Picture>>,
+    latest: Option<Arc<Taken>>,
     /// The frame that is shown: the latest, unless the picture is frozen.
-    shown: Option<Arc<Picture>>,
+    shown: Option<Arc<Taken>>,
+    /// That frame as a person can see it.
+    picture: Option<Arc<Picture>>,
     frozen: bool,
     /// The numbers are written on the window's picture.
     captioned: bool,
     numbers: String,
+    /// Why nothing new is there to be seen.
+    stale: Option<String>,
     note: Option<(String, Instant)>,
-    /// The caption and the size of the window's last picture.
-    drawn: (String, Size),
+    /// What was drawn last: the caption, and whether the picture was dimmed.
+    drawn: (String, bool),
 }
 
 impl Viewer {
@@ -99,13 +115,16 @@ impl Viewer {
             name,
             place,
             console,
+            visible: Visible::default(),
             latest: None,
             shown: None,
+            picture: None,
             frozen: false,
             captioned: true,
             numbers: String::new(),
+            stale: None,
             note: None,
-            drawn: (String::new(), Size::default()),
+            drawn: (String::new(), false),
         }
     }
 
@@ -113,39 +132,51 @@ impl Viewer {
         !matches!(self.place, Place::Nowhere)
     }
 
-    /// Shows a frame. Keeps the pixels, and may leave an older frame's buffer in their place.
-    pub(super) fn show(&mut self, frame: Frame, pixels: &mut Vec<u8>, tally: &Tally) -> Result<()> {
-        if !self.is_somewhere() {
-            return Ok(());
-        }
-        self.numbers = format!(
-            "{}  {:.1} frames/s  delay {:.3} ms  skipped {}",
-            frame.shape,
-            tally.pace.fps(),
-            ms(frame.delay_ns),
-            tally.skipped
-        );
-        let picture = Arc::new(Picture {
-            pixels: std::mem::take(pixels),
-            shape: frame.shape,
-            number: frame.number,
-        });
-        if !self.frozen {
-            self.shown = Some(Arc::clone(&picture));
-        }
-        let before = self.latest.replace(picture).and_then(Arc::into_inner);
-        if let Some(before) = before {
-            *pixels = before.pixels;
-        }
-        if self.frozen {
-            self.redraw()
-        } else {
-            self.draw()
+    /// Shows what is on the stage, until that ends or the user wants to.
+    pub(super) fn run(&mut self, stage: &Stage) -> Result<()> {
+        loop {
+            let begin = Instant::now();
+            let Cue {
+                taken,
+                numbers,
+                stale,
+                ended,
+            } = stage.cue();
+            self.numbers = numbers;
+            self.stale = stale;
+            if let Some(taken) = taken {
+                self.show(taken)?;
+            }
+            if ended || stop::requested() || !self.heed()? {
+                return Ok(());
+            }
+            thread::sleep(PERIOD.saturating_sub(begin.elapsed()));
         }
     }
 
+    fn show(&mut self, taken: Arc<Taken>) -> Result<()> {
+        self.latest = Some(Arc::clone(&taken));
+        if self.frozen {
+            return self.redraw();
+        }
+        self.look_at(taken)?;
+        self.draw()
+    }
+
+    /// Makes a frame the one that is shown.
+    fn look_at(&mut self, taken: Arc<Taken>) -> Result<()> {
+        let seen = self.visible.see(&taken.pixels, taken.frame.shape)?;
+        let picture = match seen {
+            Some((pixels, shape)) => Picture::new(Arc::new(pixels), shape),
+            None => Picture::new(Arc::clone(&taken) as _, taken.frame.shape),
+        };
+        self.picture = Some(Arc::new(picture));
+        self.shown = Some(taken);
+        Ok(())
+    }
+
     /// Obeys the keys that were pressed. `false`: the user wants to end.
-    pub(super) fn heed(&mut self) -> Result<bool> {
+    fn heed(&mut self) -> Result<bool> {
         let keys = match &mut self.place {
             Place::Window(window) => match window.input()? {
                 Some(Input::End) => return Ok(false),
@@ -159,6 +190,7 @@ impl Viewer {
             match key {
                 'q' | '\x1b' => return Ok(false),
                 'h' => self.captioned = !self.captioned,
+                'c' => self.colour()?,
                 ' ' => self.freeze()?,
                 's' => self.save(),
                 _ => {}
@@ -168,25 +200,37 @@ impl Viewer {
         Ok(true)
     }
 
+    /// Colours a single channel by the next map.
+    fn colour(&mut self) -> Result<()> {
+        self.visible.next_map();
+        if let Some(shown) = self.shown.clone() {
+            self.look_at(shown)?;
+            self.draw()?;
+        }
+        Ok(())
+    }
+
     /// Freezes the picture, or shows the latest frame again.
     fn freeze(&mut self) -> Result<()> {
         self.frozen = !self.frozen;
-        if self.frozen {
-            return Ok(());
+        if !self.frozen
+            && let Some(latest) = self.latest.clone()
+        {
+            self.look_at(latest)?;
+            return self.draw();
         }
-        self.shown.clone_from(&self.latest);
-        self.draw()
+        Ok(())
     }
 
-    /// Saves the picture that is shown in the working directory.
+    /// Saves the frame that is shown in the working directory, as it came.
     fn save(&mut self) {
-        let Some(picture) = &self.shown else {
+        let Some(shown) = &self.shown else {
             return;
         };
         let name = self.name.to_string();
-        let stem = format!("{}-{:06}", &name[1..], picture.number);
+        let stem = format!("{}-{:06}", &name[1..], shown.frame.number);
         let here = path::absolute(".").unwrap_or_default();
-        let said = match save::png(&here, &stem, &picture.pixels, picture.shape) {
+        let said = match save::write(&here, &stem, &shown.pixels, shown.frame.shape) {
             Ok(path) => format!("saved {}", path.display()),
             Err(error) => format!("{error:#}"),
         };
@@ -194,43 +238,77 @@ impl Viewer {
         self.note = Some((said, Instant::now()));
     }
 
+    /// The line on the window's picture. A stream that stands still is told, `h` or not.
     fn caption(&self) -> String {
         let note = self
             .note
             .as_ref()
             .filter(|(_, since)| since.elapsed() < NOTE);
-        match (note, self.captioned, self.frozen) {
-            (Some((note, _)), ..) => note.clone(),
-            (None, true, false) => self.numbers.clone(),
-            (None, true, true) => format!("frozen  {}", self.numbers),
-            (None, false, _) => String::new(),
+        if let Some((note, _)) = note {
+            return note.clone();
         }
+        let mut words = Vec::new();
+        if self.frozen {
+            words.push("frozen".to_owned());
+        }
+        if let Some(stale) = &self.stale {
+            words.push(stale.clone());
+        } else if self.captioned {
+            words.push(self.numbers.clone());
+            words.extend(Some(self.visible.describe()).filter(|text| !text.is_empty()));
+        } else {
+            words.clear();
+        }
+        words.join("  ")
     }
 
-    /// Draws the window's picture again if its caption or the window's size changed.
+    /// Draws again if the caption, the brightness or the window's size changed.
     fn redraw(&mut self) -> Result<()> {
-        if let Place::Window(window) = &self.place
-            && self.shown.is_some()
-            && self.drawn != (self.caption(), window.size()?)
-        {
-            return self.draw();
-        }
-        Ok(())
+        let changed = match &self.place {
+            Place::Window(window) => self.drawn != self.look() || window.is_stale()?,
+            // The terminal has its caption in the status line.
+            Place::Terminal(_) => self.drawn.1 != self.stale.is_some(),
+            Place::Nowhere => false,
+        };
+        if changed { self.draw() } else { Ok(()) }
+    }
+
+    /// The caption, and whether the picture is dimmed.
+    fn look(&self) -> (String, bool) {
+        (self.caption(), self.stale.is_some())
     }
 
     fn draw(&mut self) -> Result<()> {
-        let caption = self.caption();
-        let Some(picture) = &self.shown else {
-            return Ok(());
+        let (caption, dim) = self.look();
+        let picture = match &self.picture {
+            Some(picture) if dim => Some(Arc::new(dimmed(picture))),
+            picture => picture.clone(),
         };
-        match &mut self.place {
-            Place::Window(window) => {
-                window.show(&picture.pixels, picture.shape, &caption)?;
-                self.drawn = (caption, window.size()?);
+        match (&mut self.place, picture) {
+            (Place::Window(window), Some(picture)) => {
+                window.show(picture.pixels(), picture.shape, &caption)?;
             }
-            Place::Terminal(screen) => screen.picture(Arc::clone(picture)),
-            Place::Nowhere => {}
+            (Place::Window(window), None) => {
+                let shape = Shape::new(EMPTY, Format::GRAY8)?;
+                window.show_empty(&vec![0; shape.bytes()], shape, &caption)?;
+            }
+            (Place::Terminal(screen), Some(picture)) => screen.picture(picture),
+            (Place::Terminal(_), None) | (Place::Nowhere, _) => {}
         }
+        self.drawn = (caption, dim);
         Ok(())
     }
+}
+
+/// A darker picture. Its alpha stays.
+fn dimmed(picture: &Picture) -> Picture {
+    let mut pixels = picture.pixels().to_vec();
+    let pixel = picture.shape.format().pixel_bytes();
+    let colours = pixel.min(3);
+    for pixel in pixels.chunks_exact_mut(pixel) {
+        for level in &mut pixel[..colours] {
+            *level = u8::try_from(u32::from(*level) * DIMMED / 100).unwrap_or(u8::MAX);
+        }
+    }
+    Picture::new(Arc::new(pixels), picture.shape)
 }

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
-use shm_frame::{Name, Shape, Size};
+use shm_frame::{Format, Name, Shape, Size};
 
 use crate::parse;
-use crate::picture;
 
 /// Puts images into a named shared-memory segment, from which shm-recv and others take the newest.
 /// Without a source, sends a moving test picture with numbered frames
@@ -28,17 +27,22 @@ pub(crate) struct Args {
     /// like 'shots/*.png'
     #[arg(long, value_name = "GLOB|DIR", num_args = 1.., help_heading = SOURCE)]
     pub images: Vec<PathBuf>,
-    /// A video file, at its own rate
-    #[arg(long, value_name = "FILE", help_heading = SOURCE)]
+    /// A film at its own pace; - is stdin; with a protocol, as in `rtsp://HOST/PATH`, it comes over
+    /// the network
+    #[arg(long, value_name = "FILE|-|URL", allow_hyphen_values = true, help_heading = SOURCE)]
     pub video: Option<PathBuf>,
+    /// Begin the film after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse::seconds, requires = "video", help_heading = SOURCE)]
+    pub start: Option<Duration>,
     /// A camera, as fast as it delivers frames: 0 is /dev/video0
     #[arg(
         long, value_name = "N|/dev/videoN", value_parser = camera, allow_negative_numbers = true,
         help_heading = SOURCE
     )]
     pub camera: Option<PathBuf>,
-    /// Frames of this shape from stdin, as they come: ffmpeg's rawvideo in gray, bgr24 or bgra
-    #[arg(long, value_name = "WxHxC", value_parser = raw, help_heading = SOURCE)]
+    /// Frames of this shape from stdin, as they come: ffmpeg's rawvideo in gray, bgr24, bgra, rgb24 (3:rgb) or
+    /// gray16le (1:u16)
+    #[arg(long, value_name = "WxHxC[:ELEMENT][:rgb]", value_parser = raw, help_heading = SOURCE)]
     pub raw: Option<Shape>,
     /// Start pictures and videos again when they end
     #[arg(long = "loop", requires = "files", help_heading = SOURCE)]
@@ -52,6 +56,15 @@ pub(crate) struct Args {
         help_heading = SOURCE
     )]
     pub channels: u8,
+    /// Send a line of JSON with each frame: of a file, in order, and the last one again; or the
+    /// newest of stdin (-)
+    #[arg(
+        long, value_name = "FILE|-", allow_hyphen_values = true, help_heading = SOURCE
+    )]
+    pub meta: Option<PathBuf>,
+    /// Send the time at which each picture was taken, if the camera or the film tells
+    #[arg(long, conflicts_with_all = ["image", "images", "raw"], help_heading = SOURCE)]
+    pub captured: bool,
     /// Frames per second; a camera is asked for this rate; 0 is as fast as possible [default: the
     /// source's own, else 30]
     #[arg(short, long, value_name = "N", value_parser = rate, help_heading = PACE)]
@@ -137,14 +150,14 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 }
 
 fn raw(text: &str) -> Result<Shape, String> {
-    let parts = text.rsplit_once('x').and_then(|(sides, channels)| {
-        let (width, height) = size(sides).ok()?;
-        Some((Size { width, height }, channels))
-    });
-    let (size, channels) =
-        parts.ok_or("not a size and channels like 1280x720x3: 1 gray, 3 bgr24, 4 bgra")?;
-    let channels = parse::channels(channels).map_err(|error| format!("channels are {error}"))?;
-    Shape::new(size, picture::eight_bit(channels)).map_err(|error| error.to_string())
+    const EXAMPLES: &str =
+        "not a size and channels like 1280x720x3 (bgr24) or 640x480x1:u16 (gray16le)";
+    let (sides, format) = text.rsplit_once('x').ok_or(EXAMPLES)?;
+    let (width, height) = size(sides).map_err(|_| EXAMPLES)?;
+    let format = format
+        .parse::<Format>()
+        .map_err(|error| error.to_string())?;
+    Shape::new(Size { width, height }, format).map_err(|error| error.to_string())
 }
 
 fn camera(text: &str) -> Result<PathBuf, String> {

@@ -12,10 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use opencv::core::Size;
 use shm_frame::{Name, Receiver, Shape, Waited};
 
 use crate::stop;
+use crate::visible::Visible;
 use crate::window::{Input, Window};
 
 /// How often to look for a new frame: as often as most screens show one. The receiver never sleeps
@@ -85,8 +85,9 @@ struct Display<'a> {
     name: &'a Name,
     window: Window,
     receiver: Option<Receiver>,
-    /// The frame that is shown, and the size of the window when it was drawn.
-    shown: Option<(Shape, Size)>,
+    visible: Visible,
+    /// The shape of the frame that is shown.
+    shown: Option<Shape>,
     pixels: Vec<u8>,
     /// Room for the next frame: a copy may fail half way.
     next: Vec<u8>,
@@ -98,6 +99,7 @@ impl<'a> Display<'a> {
             name,
             window,
             receiver: None,
+            visible: Visible::default(),
             shown: None,
             pixels: Vec::new(),
             next: Vec::new(),
@@ -126,7 +128,7 @@ impl<'a> Display<'a> {
         };
         match receiver.wait(Duration::ZERO) {
             Ok(Waited::Frame) => {}
-            Ok(Waited::Timeout) => return None,
+            Ok(Waited::Timeout | Waited::Cancelled) => return None,
             // The sender made its segment anew, or another sender has the name.
             Ok(Waited::Ended(_)) | Err(_) => {
                 self.receiver = None;
@@ -140,13 +142,15 @@ impl<'a> Display<'a> {
 
     /// Draws a new frame, or the last one again if the window's size changed.
     fn draw(&mut self, fresh: Option<Shape>) -> Result<()> {
-        let again = match self.shown {
-            Some((shape, size)) if size != self.window.size()? => Some(shape),
-            _ => None,
-        };
+        let again = self
+            .shown
+            .filter(|_| self.window.is_stale().unwrap_or(false));
         if let Some(shape) = fresh.or(again) {
-            self.window.show(&self.pixels, shape, "")?;
-            self.shown = Some((shape, self.window.size()?));
+            match self.visible.see(&self.pixels, shape)? {
+                Some((pixels, shape)) => self.window.show(&pixels, shape, "")?,
+                None => self.window.show(&self.pixels, shape, "")?,
+            }
+            self.shown = Some(shape);
         }
         Ok(())
     }

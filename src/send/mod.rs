@@ -6,6 +6,7 @@
 //! | where frames come from | `source`, `capture` |
 //! | when a frame is due | `pace` |
 //! | the segment that frames are written into | `outlet` |
+//! | the lines that go with the frames | `meta` |
 //! | the running loop: from the source into the segment | `transmission` |
 //! | the window of `--show` | `display` |
 //! | the summary | `tally` |
@@ -13,6 +14,7 @@
 mod args;
 mod capture;
 mod display;
+mod meta;
 mod outlet;
 mod pace;
 mod source;

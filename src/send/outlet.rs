@@ -5,13 +5,18 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use opencv::boxed_ref::BoxedRefMut;
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual};
-use shm_frame::{Sender, Sent, Shape};
+use shm_frame::{Extras, Sender, Sent, Shape};
 
 use crate::picture;
+use crate::send::meta::Meta;
 
 /// Publishes frames in one of three ways, and measures how long that takes.
 pub(crate) struct Outlet {
     sender: Sender,
+    /// When the next frame's picture was taken: Unix time in ns, 0 for not known.
+    captured_ns: u64,
+    /// The lines that go with the frames, if there are any.
+    meta: Option<Meta>,
 }
 
 /// A frame that was published.
@@ -23,14 +28,31 @@ pub(crate) struct Written {
 }
 
 impl Outlet {
-    pub(crate) fn new(sender: Sender) -> Self {
-        Self { sender }
+    pub(crate) fn new(sender: Sender, meta: Option<Meta>) -> Self {
+        Self {
+            sender,
+            captured_ns: 0,
+            meta,
+        }
+    }
+
+    /// Says when the picture of the next frame was taken: Unix time in ns.
+    pub(crate) fn set_captured_ns(&mut self, captured_ns: u64) {
+        self.captured_ns = captured_ns;
+    }
+
+    /// The bytes that go with the next frame.
+    fn next_meta(&mut self) -> Vec<u8> {
+        self.meta.as_mut().map(Meta::next).unwrap_or_default()
     }
 
     /// Publishes a copy of these pixels.
     pub(crate) fn publish(&mut self, shape: Shape, pixels: &[u8]) -> Result<Written> {
+        let meta = self.next_meta();
+        let captured_ns = std::mem::take(&mut self.captured_ns);
+        let extras = Extras::new().captured_ns(captured_ns).meta(&meta);
         let begin = Instant::now();
-        let sent = self.sender.publish(shape, pixels)?;
+        let sent = self.sender.publish_with(shape, pixels, extras)?;
         let time = begin.elapsed();
         Ok(Written { sent, shape, time })
     }
@@ -42,11 +64,16 @@ impl Outlet {
         write: impl FnOnce(&mut [u8]) -> Result<bool>,
     ) -> Result<Option<Written>> {
         let begin = Instant::now();
-        let mut loan = self.sender.loan(shape)?;
+        let room = self.meta.as_ref().map_or(0, Meta::room);
+        let mut loan = self.sender.loan_with_room(shape, room)?;
         if !write(loan.pixels())? {
             return Ok(None);
         }
-        let sent = loan.publish();
+        loan.set_captured_ns(std::mem::take(&mut self.captured_ns));
+        if let Some(meta) = &mut self.meta {
+            loan.set_meta(&meta.next())?;
+        }
+        let sent = loan.publish()?;
         let time = begin.elapsed();
         Ok(Some(Written { sent, shape, time }))
     }

@@ -50,9 +50,11 @@ impl Pace {
         false
     }
 
-    /// Goes on to the end of the last frame, which lasts as long as the frame before it.
-    pub(crate) fn ends(&mut self) {
-        self.due = self.due.zip(self.step).map(|(due, step)| due + step);
+    /// Goes on to the end of the last frame, which lasts so long, or else as long as the frame
+    /// before it.
+    pub(crate) fn ends(&mut self, last: Option<Duration>) {
+        let last = last.or(self.step);
+        self.due = self.due.zip(last).map(|(due, last)| due + last);
     }
 
     /// The time until the next frame is due. `None`: it is due now.
@@ -76,8 +78,10 @@ mod tests {
             assert!(!pace.skips(begin, STEP, true));
             assert_eq!(pace.due, Some(begin + step * MS));
         }
-        pace.ends();
+        pace.ends(None);
         assert_eq!(pace.due, Some(begin + 5 * MS));
+        pace.ends(Some(3 * MS));
+        assert_eq!(pace.due, Some(begin + 8 * MS));
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use shm_frame::{Sender, SenderOptions, Shape};
+use shm_frame::{Error, Sender, SenderOptions, Shape};
 
 use crate::console::Console;
-use crate::event::SendLine;
+use crate::event::{self, SendLine};
 use crate::stop;
 use crate::units::{counted, mb};
 
 use crate::send::args::Args;
+use crate::send::meta::Meta;
 use crate::send::outlet::Outlet;
 use crate::send::pace::Pace;
 use crate::send::source::{self, Next, SLICE, Source};
@@ -25,7 +26,13 @@ pub(super) fn run(
     console: &Console,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let (source, rate) = source::open(args)?;
+    let (source, rate) = match source::open(args) {
+        // A signal ended the wait for a film that did not come.
+        Err(_) if stop::requested() => return Ok(()),
+        opened => opened?,
+    };
+    let meta = args.meta.as_deref();
+    let meta = meta.map(|path| Meta::open(path, console)).transpose()?;
     ready()?;
     let shape = source.shape();
     let sender = Sender::create(
@@ -42,7 +49,8 @@ pub(super) fn run(
         console,
         bar: progress(args, console, source.as_ref()),
         source,
-        outlet: Outlet::new(sender),
+        outlet: Outlet::new(sender, meta),
+        lost: false,
         tally: Tally::new(),
     };
     let sent = transmission.send_all();
@@ -67,6 +75,8 @@ fn announce(
         channels: shape.channels(),
         slots: args.slots,
         segment_bytes: sender.segment_bytes(),
+        element: shape.format().element().name(),
+        order: event::order_name(shape.format().order()),
     };
     let (name, slots) = (&args.name, counted(args.slots.into(), "slot"));
     let mb = mb(sender.segment_bytes() as u64);
@@ -97,6 +107,8 @@ struct Transmission<'a> {
     bar: ProgressBar,
     source: Box<dyn Source>,
     outlet: Outlet,
+    /// A frame was lost with its segment, and that was told.
+    lost: bool,
     tally: Tally,
 }
 
@@ -105,8 +117,8 @@ impl Transmission<'_> {
         let mut pace = Pace::new();
         while !stop::requested() && !self.is_done() {
             match self.source.next()? {
-                Next::End => {
-                    pace.ends();
+                Next::End(last) => {
+                    pace.ends(last);
                     self.wait(&pace)?;
                     break;
                 }
@@ -145,9 +157,17 @@ impl Transmission<'_> {
     }
 
     fn send(&mut self) -> Result<()> {
-        match self.source.send(&mut self.outlet)? {
-            Some(written) => self.tally.add(&written, self.console),
-            None => Ok(()),
+        match self.source.send(&mut self.outlet) {
+            Ok(Some(written)) => self.tally.add(&written, self.console),
+            Ok(None) => Ok(()),
+            // The next frame finds another segment.
+            Err(error) if matches!(error.downcast_ref(), Some(Error::Lost { .. })) => {
+                if !std::mem::replace(&mut self.lost, true) {
+                    self.console.note(&error.to_string());
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -188,17 +188,17 @@ impl Tty {
         keys.iter().copied().map(char::from).collect()
     }
 
-    /// Asks the terminal something that it ends its answer to with `end`, and returns what it said until then.
-    pub(crate) fn ask(&self, question: &str, end: u8) -> Vec<u8> {
+    /// Asks the terminal something, and returns what it said until its answer is whole.
+    pub(crate) fn ask(&self, question: &str, is_whole: impl Fn(&str) -> bool) -> String {
         const PATIENCE: Duration = Duration::from_secs(1);
-        let mut answer = Vec::new();
+        let mut answer = String::new();
         if self.before().is_none() {
             return answer;
         }
         self.write(question.as_bytes());
         let begin = Instant::now();
-        while !answer.ends_with(&[end]) && begin.elapsed() < PATIENCE && !stop::requested() {
-            answer.extend(self.typed(SLICE));
+        while !is_whole(&answer) && begin.elapsed() < PATIENCE && !stop::requested() {
+            answer += &String::from_utf8_lossy(&self.typed(SLICE));
         }
         answer
     }

@@ -3,11 +3,13 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::{Result, bail, ensure};
-use shm_frame::{Frame, Shape};
+use shm_frame::Shape;
 
 use super::Sink;
 use crate::console::Console;
+use crate::picture;
 use crate::recv::args::Args;
+use crate::recv::taken::Taken;
 use crate::stdio;
 
 /// Writes frames to stdout, one after the other with nothing in between.
@@ -29,8 +31,12 @@ pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
 }
 
 impl Sink for Raw {
-    fn take(&mut self, frame: Frame, pixels: &[u8], console: &Console) -> Result<()> {
-        let shape = frame.shape;
+    fn name(&self) -> &'static str {
+        "raw"
+    }
+
+    fn take(&mut self, taken: &Taken, console: &Console) -> Result<()> {
+        let shape = taken.frame.shape;
         match self.shape {
             Some(first) if first != shape => bail!(
                 "--raw -: frames are {shape} now and were {first}: raw pixels have one size; fix it with --width, --height and --channels"
@@ -38,18 +44,18 @@ impl Sink for Raw {
             Some(_) => {}
             None => {
                 self.shape = Some(shape);
-                let format = match shape.channels() {
-                    1 => "gray",
-                    3 => "bgr24",
-                    _ => "bgra",
-                };
-                console.note(&format!(
-                    "raw {shape}, for ffmpeg and ffplay: -f rawvideo -pixel_format {format} -video_size {}x{}",
-                    shape.width(),
-                    shape.height()
-                ));
+                let (width, height) = (shape.width(), shape.height());
+                console.note(&match picture::ffmpeg_name(shape.format()) {
+                    Some(format) => format!(
+                        "raw {shape}, for ffmpeg and ffplay: -f rawvideo -pixel_format {format} -video_size {width}x{height}"
+                    ),
+                    None => format!(
+                        "raw {shape}, little-endian, {} bytes a frame: ffmpeg has no name for this format",
+                        shape.bytes()
+                    ),
+                });
             }
         }
-        Ok(stdio::write(pixels)?)
+        Ok(stdio::write(&taken.pixels)?)
     }
 }

@@ -10,14 +10,14 @@ use nix::sys::statvfs::statvfs;
 use opencv::core::{Mat, Rect, Size};
 use opencv::imgproc;
 use opencv::videoio::{CAP_FFMPEG, VideoWriter, VideoWriterTrait, VideoWriterTraitConst};
-use shm_frame::{Frame, Shape};
+use shm_frame::Shape;
 
 use super::Sink;
 use crate::console::Console;
 use crate::picture as image;
 use crate::recv::args::Args;
 use crate::recv::sink::save;
-use crate::recv::tally::Tally;
+use crate::recv::taken::Taken;
 use crate::units::rate;
 
 /// How long frames are kept to measure their rate, which a video says before its first frame.
@@ -65,11 +65,15 @@ pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
 }
 
 impl Sink for Recorder {
-    fn take(&mut self, frame: Frame, pixels: &[u8], console: &Console) -> Result<()> {
-        self.add(pixels, frame.shape, &|text| console.note(text))
+    fn name(&self) -> &'static str {
+        "record"
     }
 
-    fn finish(&mut self, _tally: &Tally, console: &Console) -> Result<()> {
+    fn take(&mut self, taken: &Taken, console: &Console) -> Result<()> {
+        self.add(&taken.pixels, taken.frame.shape, &|text| console.note(text))
+    }
+
+    fn finish(&mut self, console: &Console) -> Result<()> {
         self.end(&|text| console.note(text))
     }
 }

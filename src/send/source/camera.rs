@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use opencv::core::Vector;
 use opencv::videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst, VideoWriter};
+use rustix::time::{ClockId, clock_gettime};
 use shm_frame::{Shape, Size};
 
 use super::{Next, SLICE, Source, frames_per_second};
@@ -32,6 +33,8 @@ pub(crate) struct Camera {
     frame: capture::Converted,
     /// When the last frame came.
     last: Instant,
+    /// Whether to say when pictures were taken.
+    captured: bool,
 }
 
 /// A size and a rate that a camera can be asked for.
@@ -66,6 +69,7 @@ impl Camera {
         size: Option<(u32, u32)>,
         rate: Option<Rate>,
         channels: u8,
+        captured: bool,
     ) -> Result<(Self, String)> {
         probe(path)?;
         let mut capture = VideoCapture::from_file(path, videoio::CAP_V4L2)?;
@@ -112,6 +116,7 @@ impl Camera {
             shape,
             frame: capture::Converted::new(channels),
             last: Instant::now(),
+            captured,
         };
         Ok((camera, what))
     }
@@ -178,6 +183,25 @@ fn others() -> Result<String> {
     ))
 }
 
+/// When the driver took the picture that was grabbed: Unix time in ns. `None`: it does not tell.
+fn captured_ns(capture: &VideoCapture) -> Result<Option<u64>> {
+    /// An older picture is none of this camera's: the time is by another clock.
+    const OLDEST: Duration = Duration::from_secs(10);
+    // V4L2's time of a buffer, by the monotonic clock in nearly all drivers.
+    let ms = capture.get(videoio::CAP_PROP_POS_MSEC)?;
+    let Ok(taken) = Duration::try_from_secs_f64(ms / 1000.0) else {
+        return Ok(None);
+    };
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec)?);
+    let age = now.checked_sub(taken).filter(|age| *age < OLDEST);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let taken = age.and_then(|age| unix.checked_sub(age));
+    Ok(taken
+        .map(|taken| u64::try_from(taken.as_nanos()))
+        .transpose()?)
+}
+
 impl Source for Camera {
     fn shape(&self) -> Shape {
         self.shape
@@ -208,6 +232,9 @@ impl Source for Camera {
     }
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
+        if self.captured {
+            outlet.set_captured_ns(captured_ns(&self.capture)?.unwrap_or(0));
+        }
         let written = outlet.decode(self.shape, |image| {
             // A damaged frame is left out.
             Ok(self.frame.retrieve(&mut self.capture, image)?)

@@ -5,6 +5,7 @@ mod film;
 mod pictures;
 mod raw;
 mod test_picture;
+mod whole;
 
 use std::time::Duration;
 
@@ -60,8 +61,8 @@ pub(crate) enum Next {
     Frame(Option<Duration>),
     /// None yet.
     Nothing,
-    /// There are no more.
-    End,
+    /// There are no more. The last one is to be seen so long.
+    End(Option<Duration>),
 }
 
 /// Opens the source that the flags ask for. Also returns its rate, as text.
@@ -76,13 +77,16 @@ pub(crate) fn open(args: &Args) -> Result<(Box<dyn Source>, String)> {
         Ok((Box::new(pictures), describe(rate)))
     } else if let Some(path) = &args.video {
         let context = || format!("--video {}", path.display());
-        let video = Video::open(path, args.channels, args.fps, args.repeat);
-        let video = video.with_context(context)?;
-        let rate = describe(args.fps.unwrap_or_else(|| video.rate()));
+        let video = Video::open(path, args).with_context(context)?;
+        let rate = if video.is_live() {
+            "as they come".to_owned()
+        } else {
+            describe(args.fps.unwrap_or_else(|| video.rate()))
+        };
         Ok((Box::new(video), rate))
     } else if let Some(path) = &args.camera {
         let context = || format!("--camera {}", path.display());
-        let camera = Camera::open(path, args.size, args.fps, args.channels);
+        let camera = Camera::open(path, args.size, args.fps, args.channels, args.captured);
         let (camera, rate) = camera.with_context(context)?;
         Ok((Box::new(camera), rate))
     } else if let Some(shape) = args.raw {

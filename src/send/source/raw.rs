@@ -84,7 +84,7 @@ impl Source for Raw {
             Some(0) if self.frames == 0 && !interrupted() => {
                 bail!("--raw {}: stdin ended without a frame", self.shape)
             }
-            Some(0) => Ok(Next::End),
+            Some(0) => Ok(Next::End(None)),
             Some(_) => Ok(Next::Frame(self.period)),
         }
     }

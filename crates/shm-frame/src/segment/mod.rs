@@ -4,11 +4,12 @@
 //! |---|---|
 //! | what stands behind a name | [`found`] |
 //! | whose a name is: making, placing, removing | [`claim`] |
-//! | locks on bytes of the file | [`lock`] |
+//! | locks on bytes of the file, and forks, which would share them | [`lock`], [`fork`] |
 //! | the mapped memory | [`mapping`], [`guard`], [`copy`] |
 
 pub(crate) mod claim;
 pub(crate) mod copy;
+pub(crate) mod fork;
 pub(crate) mod found;
 pub(crate) mod guard;
 pub(crate) mod lock;
@@ -16,8 +17,13 @@ pub(crate) mod mapping;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+
+use self::fork::OwnFile;
 use self::found::{Contents, FileId, Found};
 use self::mapping::{Access, Control, Slots};
 use crate::protocol::layout::{Geometry, MAGIC, OPEN, VERSION};
@@ -27,11 +33,12 @@ use crate::{Error, Name};
 /// A segment, open and mapped.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    pub(crate) slots: Slots,
+    /// In an `Arc` for views of a loan, which may outlive its segment's owner.
+    pub(crate) slots: Arc<Slots>,
     /// `None`: the segment is a single frame of a sender that knows no more.
     pub(crate) control: Option<Control>,
     name: Name,
-    file: File,
+    file: OwnFile,
     id: FileId,
     len: u64,
     session: u64,
@@ -59,7 +66,7 @@ impl Segment {
             Access::Read
         };
         Ok(Self {
-            slots: Slots::map(&found.file, name, geometry, Access::Read)?,
+            slots: Arc::new(Slots::map(&found.file, name, geometry, Access::Read)?),
             control: claims
                 .map(|claims| Control::map(&found.file, name, claims.geometry.slots_len(), access))
                 .transpose()?,
@@ -111,6 +118,12 @@ impl Segment {
         &self.file
     }
 
+    /// Whether this process opened it, and not one that this was forked from: its locks and leases are that one's.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.file.is_ours()
+    }
+
     /// Random, and the same in every segment that one sender makes; 0 without a control page.
     pub(crate) fn session(&self) -> u64 {
         self.session
@@ -136,9 +149,11 @@ impl Segment {
         // zeros because of a hole that was touched, the flag says so after.
         let same = self.control.as_ref().is_none_or(|control| {
             let page = control.page();
-            page.magic.load(Ordering::Acquire) == MAGIC
+            page.magic.load(Ordering::Relaxed) == MAGIC
                 && page.session.load(Ordering::Relaxed) == self.session
         });
+        // The flags are looked at after. A fence and Relaxed loads, since the page may be mapped for reading only.
+        fence(Ordering::Acquire);
         same && !self.slots.truncated() && !self.control.as_ref().is_some_and(Control::truncated)
     }
 
@@ -155,11 +170,14 @@ impl Segment {
         })
     }
 
-    /// Bytes of memory that the file has: a sparse one has less than its length, and reading it would reserve more.
-    pub(crate) fn reserved(&self) -> Result<usize, Error> {
-        let metadata = self.file.metadata();
-        let metadata = metadata.map_err(|error| self.name.failed("fstat", error))?;
-        Ok(usize::try_from(metadata.blocks() * 512).unwrap_or(usize::MAX))
+    /// Bytes at the file's beginning that are memory: to read a hole would reserve some (lseek(2), `SEEK_HOLE`).
+    pub(crate) fn bytes_before_a_hole(&self) -> Result<usize, Error> {
+        match lseek(&self.file, 0, Whence::SeekHole) {
+            Ok(at) => Ok(usize::try_from(at).unwrap_or(0)),
+            // It is empty by now.
+            Err(Errno::ENXIO) => Ok(0),
+            Err(errno) => Err(self.name.failed("lseek", errno)),
+        }
     }
 
     /// What a look at the file says. For every [`LOOK`].
@@ -168,7 +186,9 @@ impl Segment {
             .file
             .metadata()
             .map_err(|error| self.name.failed("fstat", error))?;
-        Ok(if metadata.len() != self.len || !self.intact() {
+        // Its sender reserved all of it: who comes later takes a file with holes for no segment.
+        let holes = self.control.is_some() && metadata.blocks() * 512 < self.len;
+        Ok(if metadata.len() != self.len || holes || !self.intact() {
             Look::Broken
         } else if metadata.nlink() == 0 {
             Look::Nameless
@@ -180,6 +200,9 @@ impl Segment {
 
 /// How often to look whether a segment is what it was.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
+/// The same in ns of the monotonic clock.
+#[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
+pub(crate) const LOOK_NS: u64 = LOOK.as_nanos() as u64;
 
 /// What has become of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

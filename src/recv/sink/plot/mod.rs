@@ -18,7 +18,6 @@ use shm_frame::Frame;
 
 use self::canvas::Canvas;
 use super::Sink;
-use crate::console::Console;
 use crate::recv::args::Args;
 use crate::recv::histogram::{self, Bin};
 use crate::recv::tally::Tally;
@@ -71,17 +70,23 @@ pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
 }
 
 impl Sink for Plot {
+    fn name(&self) -> &'static str {
+        "plot"
+    }
+
     fn wants_pixels(&self) -> bool {
         false
     }
 
-    fn take(&mut self, frame: Frame, _pixels: &[u8], _console: &Console) -> Result<()> {
-        let begin = *self.begin.get_or_insert_with(Instant::now);
-        self.put(begin.elapsed().as_secs_f64(), ms(frame.delay_ns).max(LEAST));
-        Ok(())
+    fn note(&mut self, frame: Frame) {
+        // The age of a frame that was there before is no delay.
+        if !frame.found {
+            let begin = *self.begin.get_or_insert_with(Instant::now);
+            self.put(begin.elapsed().as_secs_f64(), ms(frame.delay_ns).max(LEAST));
+        }
     }
 
-    fn finish(&mut self, tally: &Tally, _console: &Console) -> Result<()> {
+    fn conclude(&mut self, tally: &Tally) -> Result<()> {
         self.write(tally)
             .with_context(|| format!("--plot {}", self.path.display()))
     }
