@@ -51,7 +51,7 @@ unsafe impl GlobalAlloc for Bounded {
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded;
 
-/// What a lie is about, by README.md's offsets.
+/// What a lie is about, by the offsets of docs/format.md.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum At {
     Width(u8),
