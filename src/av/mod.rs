@@ -31,7 +31,6 @@ use ffmpeg_sys_the_third::{
 };
 use nix::libc::{self, c_int};
 
-pub(crate) use self::picture::Picture;
 pub(crate) use self::reader::Reader;
 
 /// An error that FFmpeg reports.

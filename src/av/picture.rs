@@ -144,7 +144,7 @@ impl Picture {
         }
         let address = pixels.as_ptr();
         let mut turned = picture::view_mut(pixels, shape)?;
-        turn(image, self.turn, &mut turned)?;
+        turn(&image, self.turn, &mut turned)?;
         ensure!(
             turned.data() == address,
             "OpenCV made another picture than {shape}"
@@ -178,7 +178,7 @@ impl Picture {
 }
 
 /// Writes an image turned.
-fn turn(image: Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()> {
+fn turn(image: &Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()> {
     let Turn {
         transposed,
         mirrored,
@@ -192,11 +192,11 @@ fn turn(image: Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()>
     };
     match (transposed, flip) {
         (false, None) => image.copy_to(to)?,
-        (true, None) => core::transpose(&image, to)?,
-        (false, Some(flip)) => core::flip(&image, to, flip)?,
+        (true, None) => core::transpose(image, to)?,
+        (false, Some(flip)) => core::flip(image, to, flip)?,
         (true, Some(flip)) => {
             let mut columns = Mat::default();
-            core::transpose(&image, &mut columns)?;
+            core::transpose(image, &mut columns)?;
             core::flip(&columns, to, flip)?;
         }
     }

@@ -94,11 +94,8 @@ impl Scaler {
             to,
             ..
         } = conversion;
-        let threads = if i64::from(width) * i64::from(height) < SMALL {
-            1
-        } else {
-            0
-        };
+        // 0: as many as there are processors.
+        let threads = i64::from(i64::from(width) * i64::from(height) < SMALL);
         for (option, value) in [
             (c"srcw", width.into()),
             (c"srch", height.into()),

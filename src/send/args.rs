@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Pictures in natural order, img2 before img10, one frame each: files, folders, or patterns like 'shots/*.png'
     #[arg(long, value_name = "GLOB|DIR", num_args = 1.., help_heading = SOURCE)]
     pub images: Vec<PathBuf>,
-    /// A film at its own pace; - is stdin, and with a protocol, as in rtsp://HOST/PATH, it comes over the network
+    /// A film at its own pace: a file, - for stdin, or an address with its protocol, which begins like rtsp:// or http://
     #[arg(long, value_name = "FILE|-|URL", allow_hyphen_values = true, help_heading = SOURCE)]
     pub video: Option<PathBuf>,
     /// Begin the film after so many seconds

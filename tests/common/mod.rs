@@ -4,9 +4,11 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use std::time::{Duration, Instant};
 
-use shm_frame_testing::{Program, TestName};
+use serde_json::Value;
+use shm_frame::{End, Frame, Receiver, Waited};
+use shm_frame_testing::{PATIENCE, Program, TestName, wait_until};
 
 pub const SEND: &str = env!("CARGO_BIN_EXE_shm-send");
 pub const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
@@ -66,5 +68,29 @@ impl Json for Program {
     fn interrupt(&mut self) -> &mut Self {
         self.signal("INT");
         self.ends_with(0)
+    }
+}
+
+/// Takes frames until the sender has closed its segment.
+pub fn take_all(receiver: &mut Receiver) -> Vec<(Frame, Vec<u8>)> {
+    let end = Instant::now() + PATIENCE;
+    let mut taken = Vec::new();
+    loop {
+        assert!(Instant::now() < end, "the segment was not closed");
+        match receiver.wait(Duration::from_millis(100)).unwrap() {
+            Waited::Frame => {
+                let mut pixels = Vec::new();
+                if let Some(frame) = receiver.copy(&mut pixels).unwrap() {
+                    taken.push((frame, pixels));
+                }
+            }
+            Waited::Timeout => {}
+            // A larger frame came, in a new segment.
+            Waited::Ended(End::Replaced) => wait_until("it goes on", || receiver.reopen().unwrap()),
+            Waited::Ended(end) => {
+                assert_eq!(end, End::Closed);
+                return taken;
+            }
+        }
     }
 }
