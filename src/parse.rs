@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// `--channels`: 1 gray, 3 BGR, 4 BGRA.
+/// The value of `--channels`: 1 gray, 3 BGR, 4 BGRA.
 pub(crate) fn channels(text: &str) -> Result<u8, String> {
     match text.parse() {
         Ok(channels @ (1 | 3 | 4)) => Ok(channels),

@@ -1,10 +1,14 @@
 //! What is seen on a terminal: the status line and the terminal view, by what a pane of tmux shows.
 mod common;
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Json as _, RECV, send};
+use common::{Json as _, RECV, command, send};
+use nix::poll::{PollFd, PollFlags, poll};
 use shm_frame::{Name, Sender, SenderOptions, Shape};
 use shm_frame_testing::{Scratch, TestName, shape, wait_until};
 
@@ -255,6 +259,153 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
         assert_eq!(terminal.exit_code(), "0");
         assert_eq!(terminal.modes(), before);
         assert!(terminal.cursor_is_shown());
+    }
+}
+
+#[test]
+fn in_tmux_the_picture_is_of_half_blocks_and_the_title_stays() {
+    let name = TestName::new("tmux");
+    let _sender = send(&name, "--size 64x48");
+    for variables in [
+        "",
+        "TERM=xterm-256color LC_TERMINAL=iTerm2",
+        // As seen through ssh.
+        "-u TMUX -u TERM_PROGRAM TERM=xterm-256color",
+        "-u TMUX -u TERM_PROGRAM TERM=xterm-256color LC_TERMINAL=iTerm2",
+    ] {
+        let terminal = Terminal::new(80, 24, variables);
+        let title = || terminal.tmux(&["display-message", "-p", "#{pane_title}"]);
+        let before = title();
+        terminal.recv(&name, "--view terminal");
+        terminal.wait_for("the picture", |pane| pane.matches('▀').count() > 1000);
+        assert_eq!(title(), before, "{variables}");
+        terminal.keys(&["q"]);
+        assert_eq!(terminal.exit_code(), "0");
+    }
+}
+
+/// What a receiver writes to a terminal until it drew a picture, if questions are answered so.
+fn written(name: &TestName, variables: &[(&str, &str)], answers: &[(&str, &str)]) -> String {
+    let size = nix::pty::Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 640,
+        ws_ypixel: 384,
+    };
+    let pty = nix::pty::openpty(&size, None).unwrap();
+    let end = || pty.slave.try_clone().unwrap();
+    let mut command = command(RECV, name, "--view terminal --quiet --count 1");
+    command.env_clear();
+    command.env("TERM", "xterm-256color");
+    command.envs(variables.iter().copied());
+    command.stdin(end()).stdout(end()).stderr(end());
+    let mut receiver = command.spawn().unwrap();
+    // The last ones of these are the receiver's.
+    drop((command, pty.slave));
+
+    let mut terminal = File::from(pty.master);
+    let (mut text, mut answered) = (String::new(), 0);
+    let mut bytes = [0; 4096];
+    loop {
+        let mut ready = [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)];
+        let patience = u16::try_from(shm_frame_testing::PATIENCE.as_millis()).unwrap();
+        if poll(&mut ready, patience).unwrap() == 0 {
+            let _ = receiver.kill();
+            panic!("waited in vain for the end: {text:?}");
+        }
+        // An error when the receiver is gone.
+        let Ok(length) = terminal.read(&mut bytes) else {
+            break;
+        };
+        text += &String::from_utf8_lossy(&bytes[..length]);
+        while let Some((at, answer)) = answers
+            .iter()
+            .filter_map(|(question, answer)| {
+                let at = text[answered..].find(question)? + answered + question.len();
+                Some((at, answer))
+            })
+            .min()
+        {
+            terminal.write_all(answer.as_bytes()).unwrap();
+            answered = at;
+        }
+    }
+    assert!(receiver.wait().unwrap().success(), "{text:?}");
+    text
+}
+
+#[test]
+fn a_picture_is_drawn_as_the_terminal_can_and_no_terminal_between_is_asked_for_more() {
+    const WHO: &str = "\x1b[>c";
+    const WHAT: &str = "\x1b[c";
+    const KITTY: &str = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\";
+    const ITERM: (&str, &str) = ("LC_TERMINAL", "iTerm2");
+    const XTERM: (&str, &str) = (WHO, "\x1b[>41;379;0c");
+    const SIXEL: (&str, &str) = (WHAT, "\x1b[?62;4;22c");
+    const OTHER: (&str, &str) = (WHAT, "\x1b[?1;2c");
+    let name = TestName::new("ways");
+    let _sender = send(&name, "--size 64x48");
+    for (variables, answers, drawn, asked) in [
+        (vec![], vec![XTERM, OTHER], "▀", vec![WHO, WHAT, KITTY]),
+        (
+            vec![],
+            vec![XTERM, SIXEL],
+            "\x1bP0;1q",
+            vec![WHO, WHAT, KITTY],
+        ),
+        (
+            vec![],
+            vec![XTERM, (KITTY, "\x1b_Gi=31;OK\x1b\\"), SIXEL],
+            "\x1b_Ga=T",
+            vec![WHO, WHAT, KITTY],
+        ),
+        (
+            vec![ITERM],
+            vec![(WHO, "\x1b[>0;95;0c"), SIXEL],
+            "\x1b]1337;File=",
+            vec![WHO, WHAT],
+        ),
+        // tmux and GNU screen on the other side of ssh.
+        (
+            vec![ITERM],
+            vec![(WHO, "\x1b[>84;0;0c"), SIXEL],
+            "▀",
+            vec![WHO, WHAT],
+        ),
+        (
+            vec![ITERM],
+            vec![(WHO, "\x1b[>83;40900;0c"), OTHER],
+            "▀",
+            vec![WHO, WHAT],
+        ),
+        // On this side.
+        (
+            vec![ITERM, ("TMUX", "/tmp/tmux-0/default,1,0")],
+            vec![],
+            "▀",
+            vec![],
+        ),
+        (vec![ITERM, ("TERM_PROGRAM", "tmux")], vec![], "▀", vec![]),
+        (vec![ITERM, ("STY", "1.pts-0.host")], vec![], "▀", vec![]),
+        (
+            vec![ITERM, ("TERM", "screen.xterm-256color")],
+            vec![],
+            "▀",
+            vec![],
+        ),
+    ] {
+        let text = written(&name, &variables, &answers);
+        let what = format!("{variables:?} {answers:?}: {text:?}");
+        for way in ["▀", "\x1bP0;1q", "\x1b_Ga=T", "\x1b]1337;File="] {
+            assert_eq!(text.contains(way), way == drawn, "{way:?} {what}");
+        }
+        for question in [WHO, WHAT, KITTY] {
+            assert_eq!(
+                text.contains(question),
+                asked.contains(&question),
+                "{question:?} {what}"
+            );
+        }
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use common::{Json as _, RECV};
 use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual, Rect, Size};
 use opencv::{imgcodecs, imgproc};
-use shm_frame_testing::{Program, Scratch, TestName, wait_until};
+use shm_frame::{Sender, SenderOptions};
+use shm_frame_testing::{Program, Scratch, TestName, shape, wait_until};
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask};
+use x11rb::protocol::xproto::{ClientMessageEvent, ConfigureWindowAux, ConnectionExt, EventMask};
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 
@@ -319,6 +320,62 @@ fn the_picture_keeps_its_proportions_in_any_window() {
 }
 
 #[test]
+fn a_single_frame_fills_the_window_at_first_and_after_it_was_resized() {
+    for (picture, first, later) in [
+        ((16, 12), (320, 240), [(800, 600), (160, 120), (400, 300)]),
+        (
+            (2560, 1440),
+            (1280, 720),
+            [(640, 360), (960, 540), (320, 180)],
+        ),
+    ] {
+        let mut display = Display::start();
+        let name = TestName::new("window-fills");
+        let shape = shape(picture.0, picture.1, 3);
+        let options = SenderOptions::new().capacity(shape.bytes());
+        let mut sender = Sender::create(&name.name(), &options).unwrap();
+        // Its left half is red and its right half is blue.
+        let half = usize::try_from(picture.0 / 2).unwrap();
+        let row = [[0, 0, 255], [255, 0, 0]].map(|colour| colour.repeat(half));
+        let pixels = row.concat().repeat(usize::try_from(picture.1).unwrap());
+        sender.publish(shape, &pixels).unwrap();
+        let mut receiver = receiver(&display, &name);
+        let id = display.window(&format!("shm-recv {}", name.as_str()));
+        let (connection, _) = x11rb::connect(Some(&display.name)).unwrap();
+        for (width, height) in [first].into_iter().chain(later) {
+            if (width, height) != first {
+                // Its middle stays in the middle of the display, as when a window is maximized.
+                let place = ConfigureWindowAux::new()
+                    .x((1280 - width) / 2)
+                    .y((800 - height) / 2)
+                    .width(u32::try_from(width).unwrap())
+                    .height(u32::try_from(height).unwrap());
+                connection
+                    .configure_window(id.parse().unwrap(), &place)
+                    .unwrap()
+                    .check()
+                    .unwrap();
+            }
+            let what = format!("the picture of {picture:?} fills a window of {width}x{height}");
+            receiver.wait_until(&what, |_| {
+                let screenshot = display.screenshot(&id);
+                if (screenshot.cols(), screenshot.rows()) != (width, height) {
+                    return false;
+                }
+                // The numbers are at the top.
+                let has = |x, colour: [f64; 3]| {
+                    let half = Rect::new(x, height / 2, width / 2, height / 2);
+                    let mean = core::mean_def(&Mat::roi(&screenshot, half).unwrap()).unwrap();
+                    mean.iter().zip(colour).all(|(a, b)| (a - b).abs() < 0.01)
+                };
+                has(0, [0.0, 0.0, 255.0]) && has(width / 2, [255.0, 0.0, 0.0])
+            });
+        }
+        receiver.interrupt();
+    }
+}
+
+#[test]
 fn frames_of_any_size_get_a_window_that_can_be_seen() {
     for (size, window) in [
         ("1x1", "320x320"),
@@ -435,16 +492,7 @@ fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
         "100x40+0+0",
         "-e",
     ]);
-    command.args([
-        "env",
-        "-u",
-        "DISPLAY",
-        "-u",
-        "NO_COLOR",
-        RECV,
-        "--name",
-        name.as_str(),
-    ]);
+    command.args(["env", "-i", "TERM=xterm", RECV, "--name", name.as_str()]);
     let mut xterm = Program::start(&mut command);
     let window = display.window("sixels");
     let picture = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();

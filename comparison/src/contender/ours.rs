@@ -69,7 +69,7 @@ impl super::Sender for Sending {
     fn send_in_place(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         let mut loan = self.sender.loan(self.shape)?;
         fill(loan.pixels());
-        loan.publish();
+        loan.publish()?;
         Ok(())
     }
 }

@@ -40,7 +40,11 @@ fn publish_in_place(bencher: Bencher<'_, '_>) {
 fn publish_in_place_and_lease(bencher: Bencher<'_, '_>) {
     let (mut sender, mut receiver, shape, _) = ends(SHAPES[0]);
     bencher.bench_local(|| {
-        sender.loan(shape).expect("a slot").publish();
+        sender
+            .loan(shape)
+            .expect("a slot")
+            .publish()
+            .expect("memory");
         let lease = receiver.lease().expect("a frame").expect("a new one");
         black_box(lease.pixels()[0])
     });
@@ -58,7 +62,11 @@ fn lease_nothing(bencher: Bencher<'_, '_>) {
 fn publish_in_place_and_copy(bencher: Bencher<'_, '_>, shape: (u32, u32)) {
     let (mut sender, mut receiver, shape, mut pixels) = ends(shape);
     bencher.bench_local(|| {
-        sender.loan(shape).expect("a slot").publish();
+        sender
+            .loan(shape)
+            .expect("a slot")
+            .publish()
+            .expect("memory");
         receiver.copy(&mut pixels).expect("a frame")
     });
 }

@@ -1,7 +1,7 @@
 use std::io;
 
 use crate::protocol::layout::MAX_SLOTS;
-use crate::{Format, Name, Shape};
+use crate::{End, Format, Name, Shape};
 
 /// What can go wrong: facts, with the numbers. What to do about it depends on who asks, so each program says that itself.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,14 @@ pub enum Error {
         /// The image.
         shape: Shape,
     },
+    /// More of the sender's own bytes than a slot has room for.
+    #[error("a frame with {got} bytes of its sender's own: there is room for {room}")]
+    MetaTooLong {
+        /// Bytes there are.
+        got: usize,
+        /// Bytes that there is room for.
+        room: usize,
+    },
     /// Pixels that are not as many as the shape says.
     #[error("a {shape} frame has {} bytes of pixels, not {got}", shape.bytes())]
     Length {
@@ -62,8 +70,8 @@ pub enum Error {
     },
     /// `/dev/shm` is too small or too full.
     #[error(
-        "segment {name} needs {:.1} MB, /dev/shm has {:.1} MB free",
-        mb(*needed), mb(*available)
+        "segment {name} needs {:.1} MB, /dev/shm has {:.1} MB free{}",
+        mb(*needed), mb(*available), holders_text(holders)
     )]
     NoRoom {
         /// The segment.
@@ -72,6 +80,8 @@ pub enum Error {
         needed: u64,
         /// Bytes there are.
         available: u64,
+        /// Processes of this user that still map segments without a name, whose memory no list of files shows.
+        holders: Vec<Holder>,
     },
     /// No segment has this name.
     #[error("there is no segment {name}")]
@@ -135,6 +145,29 @@ pub enum Error {
         /// The segment.
         name: Name,
     },
+    /// The segment was truncated or overwritten by another process while a frame was written in it: the frame is lost. The next one
+    /// finds a new segment.
+    #[error(
+        "segment {name} was truncated or overwritten by another process, and the frame that was being written is lost"
+    )]
+    Lost {
+        /// The segment.
+        name: Name,
+    },
+    /// The segment has ended: its receiver takes no more frames from it.
+    #[error("segment {name} ended: {}", end_text(*end))]
+    Ended {
+        /// The segment.
+        name: Name,
+        /// How it ended.
+        end: End,
+    },
+    /// The sender belongs to the process that this one was forked from.
+    #[error("the sender of segment {name} belongs to the process that this one was forked from")]
+    Forked {
+        /// The segment.
+        name: Name,
+    },
     /// Another sender took this sender's name.
     #[error("segment {name} was taken over by another sender{}", by(*pid))]
     TakenOver {
@@ -167,6 +200,59 @@ pub enum Error {
         /// Its error.
         source: io::Error,
     },
+}
+
+/// A process that maps segments without a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// Its command.
+    pub command: String,
+    /// Bytes of the segments.
+    pub bytes: u64,
+}
+
+impl Holder {
+    #[cfg(not(loom))]
+    pub(crate) fn new(pid: u32, command: String, bytes: u64) -> Self {
+        Self {
+            pid,
+            command,
+            bytes,
+        }
+    }
+}
+
+fn holders_text(holders: &[Holder]) -> String {
+    let text = |holder: &Holder| {
+        let Holder {
+            pid,
+            command,
+            bytes,
+        } = holder;
+        format!("{:.1} MB by {command:?}, pid {pid}", mb(*bytes))
+    };
+    match holders {
+        [] => String::new(),
+        holders => {
+            let holders: Vec<_> = holders.iter().map(text).collect();
+            format!(
+                "; segments that were removed are still held: {}",
+                holders.join(", ")
+            )
+        }
+    }
+}
+
+fn end_text(end: End) -> &'static str {
+    match end {
+        End::Closed => "its sender closed it",
+        End::Dead => "its sender died",
+        End::Replaced => "its name means another segment now, or none",
+        End::Broken => "another process truncated or overwrote it",
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people, with one decimal")]

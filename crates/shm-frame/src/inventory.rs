@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(150);
 pub struct Listing {
     /// The segments, in the order of their names.
     pub segments: Vec<Listed>,
-    /// Files that this user may not read: segments or not.
+    /// Files that this user may not read, or that could not be: segments or not.
     pub unreadable: usize,
 }
 
@@ -68,7 +68,7 @@ pub struct ListedControl {
 ///
 /// # Errors
 ///
-/// When the directory or a file cannot be read, for another reason than permissions.
+/// When the directory cannot be read.
 pub fn list() -> io::Result<Listing> {
     let mut listing = Listing::default();
     let mut watched = Vec::new();
@@ -82,10 +82,11 @@ pub fn list() -> io::Result<Listing> {
                 watched.extend(again.map(|again| (at, again)));
                 listing.segments.push(listed);
             }
-            // Something else, or it went or changed meanwhile.
-            Ok(None) | Err(Error::NotASegment { .. } | Error::NotAFile { .. }) => {}
-            Err(Error::Denied { .. }) => listing.unreadable += 1,
-            Err(error) => return Err(io::Error::other(error)),
+            // Something else, or it went or changed in the meantime.
+            Ok(None)
+            | Err(Error::NotASegment { .. } | Error::NotAFile { .. } | Error::NotFound { .. }) => {}
+            // One file does not spoil the list.
+            Err(_) => listing.unreadable += 1,
         }
     }
     if !watched.is_empty() {
@@ -134,7 +135,8 @@ pub fn clean() -> io::Result<Vec<Cleaned>> {
             continue;
         }
         let result = if is_temporary(name) {
-            let inode = name.to_string()[1 + TEMPORARY.len()..].parse();
+            let inode = name.to_string()[1 + TEMPORARY.len()..].to_owned();
+            let inode = inode.split('-').next().unwrap_or_default().parse();
             let replaced = files.iter().find(|(_, id)| Ok(id.inode) == inode);
             remove_temporary(name, replaced)
         } else {

@@ -93,6 +93,14 @@
 //! ```
 #![cfg_attr(loom, expect(dead_code, reason = "the model has no operating system"))]
 
+#[cfg(not(all(
+    target_os = "linux",
+    target_endian = "little",
+    target_pointer_width = "64"
+)))]
+compile_error!("shm-frame is for Linux on 64-bit little-endian processors");
+
+mod end;
 mod error;
 mod name;
 mod protocol;
@@ -100,6 +108,8 @@ mod protocol;
 // All below talk to the operating system, which the model checker does not know.
 #[cfg(not(loom))]
 mod clock;
+#[cfg(not(loom))]
+mod futex;
 #[cfg(not(loom))]
 mod inventory;
 #[cfg(not(loom))]
@@ -109,13 +119,18 @@ mod segment;
 #[cfg(not(loom))]
 mod sender;
 
-pub use error::Error;
+pub use end::End;
+pub use error::{Error, Holder};
 #[cfg(not(loom))]
 pub use inventory::{Cleaned, Listed, ListedControl, Listing, clean, list};
 pub use name::Name;
-pub use protocol::format::{Channels, Element, Format, Order, ParseFormatError, Shape, Size};
+pub use protocol::format::{
+    Channels, Element, F16, Format, Order, ParseFormatError, Scalar, Shape, Size,
+};
 pub use protocol::header::FrameHeader;
 #[cfg(not(loom))]
-pub use receiver::{End, Frame, Lease, Receiver, Via, WaitMode, Waited};
+pub use receiver::{
+    Canceller, Followed, Follower, Frame, Lease, OwnedLease, Receiver, Via, WaitMode, Waited,
+};
 #[cfg(not(loom))]
-pub use sender::{Loan, Sender, SenderOptions, Sent};
+pub use sender::{Extras, Loan, LoanMemory, OwnedLoan, Sender, SenderOptions, Sent};

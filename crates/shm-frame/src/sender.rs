@@ -1,14 +1,16 @@
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
-
-use rustix::thread::futex;
+use std::sync::Arc;
 
 use crate::clock::{Wall, monotonic_ns};
-use crate::protocol::layout::{CLOSED, ControlPage, Geometry, MOVED};
+use crate::futex;
+use crate::protocol::format::Scalar;
+use crate::protocol::layout::{CLOSED, ControlPage, Geometry, MOVED, room_for};
 use crate::protocol::slots::{self, Writer, Writing};
 use crate::protocol::sync::Ordering;
 use crate::segment::claim::Plan;
 use crate::segment::found::named;
+use crate::segment::mapping::{Slots, elements_mut};
 use crate::segment::{LOOK, Look, Segment, lock};
 use crate::{Error, Name, Shape};
 
@@ -27,10 +29,10 @@ pub struct SenderOptions {
 }
 
 impl SenderOptions {
-    /// Room for whatever the first frame needs, 4 slots, mode 0600, and nobody's name is taken over.
+    /// Room for a frame of 640x480 in colour, 4 slots, mode 0600, and no living sender's name is taken over.
     pub const fn new() -> Self {
         Self {
-            capacity: 0,
+            capacity: 640 * 480 * 4,
             slots: 4,
             mode: 0o600,
             replace: false,
@@ -84,11 +86,50 @@ pub struct Sent {
     pub sent_ms: i64,
 }
 
+/// What a sender may tell of a frame besides its pixels.
+///
+/// ```
+/// # use shm_frame::Extras;
+/// let extras = Extras::new().captured_ns(1_764_000_000_000_000_000).meta(br#"{"exposure":0.01}"#);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras<'a> {
+    captured_ns: u64,
+    meta: &'a [u8],
+}
+
+impl<'a> Extras<'a> {
+    /// Nothing.
+    pub const fn new() -> Self {
+        Self {
+            captured_ns: 0,
+            meta: &[],
+        }
+    }
+
+    /// Unix time in ns at which the picture was taken: exposure, sensor, recording.
+    #[must_use]
+    pub const fn captured_ns(self, captured_ns: u64) -> Self {
+        Self {
+            captured_ns,
+            ..self
+        }
+    }
+
+    /// Bytes of the sender's own: JSON by convention.
+    #[must_use]
+    pub const fn meta(self, meta: &'a [u8]) -> Self {
+        Self { meta, ..self }
+    }
+}
+
 /// The one process that writes a segment. Publishing never waits for anyone.
 ///
 /// While it lives, it looks after its segment at each frame: one that was removed or truncated it makes anew, and a
 /// lease that a dead receiver left it takes back. Dropping it tells the receivers and removes the name, if that is
 /// still its own.
+///
+/// After a fork it stays the parent's: in the child it fails with [`Error::Forked`], and dropping it there does nothing.
 #[derive(Debug)]
 pub struct Sender {
     segment: Segment,
@@ -107,6 +148,8 @@ pub struct Sender {
     /// When the last frame was published, by the monotonic clock.
     published_ns: u64,
     wall: Wall,
+    /// Until then no time is spent on waiting for the right to change the name: another process had it for too long.
+    impatient_until_ns: u64,
 }
 
 impl Sender {
@@ -115,14 +158,14 @@ impl Sender {
     /// # Errors
     ///
     /// [`Error::NoRoom`] if `/dev/shm` has too little memory, [`Error::Live`] or [`Error::PlainLive`] if the name has a sender
-    /// and `replace` is not set, [`Error::Denied`] if the name is another user's, [`Error::NotASegment`] if it is something
-    /// else's, [`Error::Layout`] for slots that cannot be.
+    /// and `replace` is not set, [`Error::Denied`] if the name is another user's, [`Error::NotASegment`] or [`Error::NotAFile`] if it
+    /// is something else's, [`Error::Layout`] for slots that cannot be.
     pub fn create(name: &Name, options: &SenderOptions) -> Result<Self, Error> {
         let plan = Plan {
             geometry: geometry(options.slots, options.capacity)?,
-            // Whoever may not write a segment can't take its locks, not even to replace what he left himself.
+            // A user who may not write a segment can't take its locks, not even to replace one of his own.
             mode: options.mode | 0o600,
-            session: new_session(),
+            session: random(),
         };
         let segment = Segment::create(name, plan, options.replace)?;
         Ok(Self {
@@ -136,6 +179,7 @@ impl Sender {
             asked: 0,
             published_ns: 0,
             wall: Wall::default(),
+            impatient_until_ns: 0,
         })
     }
 
@@ -143,20 +187,59 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `pixels` is not height x width x channels long; else as for [`loan`](Self::loan).
+    /// [`Error::Length`] if `pixels` is not [`Shape::bytes`] long; else as for [`loan`](Self::loan).
     pub fn publish(&mut self, shape: Shape, pixels: &[u8]) -> Result<Sent, Error> {
+        self.publish_with(shape, pixels, Extras::new())
+    }
+
+    /// The same with what the sender knows of the frame besides.
+    ///
+    /// # Errors
+    ///
+    /// As for [`publish`](Self::publish).
+    pub fn publish_with(
+        &mut self,
+        shape: Shape,
+        pixels: &[u8],
+        extras: Extras<'_>,
+    ) -> Result<Sent, Error> {
         if pixels.len() != shape.bytes() {
             return Err(Error::Length {
                 shape,
                 got: pixels.len(),
             });
         }
-        let mut loan = self.loan(shape)?;
-        loan.write(pixels);
-        Ok(loan.publish())
+        // Once more when the segment breaks meanwhile: the next loan makes another.
+        for _ in 0..2 {
+            let mut loan = self.loan_with_room(shape, extras.meta.len())?;
+            loan.write(pixels);
+            loan.set_captured_ns(extras.captured_ns);
+            loan.set_meta(extras.meta)?;
+            match loan.publish() {
+                Err(Error::Lost { .. }) => {}
+                result => return result,
+            }
+        }
+        Err(Error::Lost {
+            name: self.name().clone(),
+        })
     }
 
     /// Lends a slot to be filled in place. The frame's delay counts from here.
+    ///
+    /// ```no_run
+    /// # use shm_frame::{Format, Name, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), shm_frame::Error> {
+    /// let mut sender = Sender::create(&Name::new("/depth")?, &SenderOptions::new())?;
+    /// let shape = Shape::new(Size { width: 640, height: 480 }, Format::GRAY16)?;
+    /// let mut loan = sender.loan(shape)?;
+    /// if let Some(depths) = loan.elements_mut::<u16>() {
+    ///     depths.fill(500);
+    /// }
+    /// loan.publish()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -164,25 +247,61 @@ impl Sender {
     /// frame is too large for the segment and the next one cannot be made, why; the segment stays usable for
     /// smaller frames.
     pub fn loan(&mut self, shape: Shape) -> Result<Loan<'_>, Error> {
+        self.loan_with_room(shape, 0)
+    }
+
+    /// The same with room for so many bytes of the sender's own: see [`Loan::set_meta`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`loan`](Self::loan).
+    pub fn loan_with_room(&mut self, shape: Shape, meta: usize) -> Result<Loan<'_>, Error> {
+        let begun = self.begin(shape, meta)?;
+        Ok(Loan {
+            sender: self,
+            begun,
+        })
+    }
+
+    /// The same as [`loan_with_room`](Self::loan_with_room), for a loan that owns the sender and gives it back when it ends: for
+    /// languages that have no borrows, and for threads.
+    ///
+    /// # Errors
+    ///
+    /// As for [`loan`](Self::loan), with the sender.
+    #[expect(clippy::result_large_err, reason = "the sender comes back either way")]
+    pub fn into_loan(mut self, shape: Shape, meta: usize) -> Result<OwnedLoan, (Self, Error)> {
+        match self.begin(shape, meta) {
+            Ok(begun) => Ok(OwnedLoan {
+                sender: self,
+                begun,
+            }),
+            Err(error) => Err((self, error)),
+        }
+    }
+
+    fn begin(&mut self, shape: Shape, meta: usize) -> Result<Begun, Error> {
+        self.must_be_ours()?;
         // Step 2 of the protocol comes before step 1 here; it touches nothing but a local.
         self.segment.fetch_leases();
         let begin_ns = monotonic_ns();
         self.tend_at(begin_ns)?;
-        if shape.bytes() > self.plan.geometry.room() {
-            let larger = geometry(self.plan.geometry.slots, shape.bytes())?;
-            self.move_to(Plan {
-                geometry: larger,
-                ..self.plan
-            })?;
+        let needed = room_for(shape.bytes(), meta).ok_or(Error::MetaTooLong {
+            got: meta,
+            room: usize::MAX - shape.bytes(),
+        })?;
+        if needed > self.plan.geometry.room() {
+            self.grow(needed)?;
         }
         let sent_ms = self.wall.ms(begin_ns);
-        let writing = self.writer.begin(control(&self.segment));
+        let control = control(&self.segment);
+        let writing = self.writer.begin(control);
         self.segment.slots.begin(&writing, shape.header(sent_ms));
-        control(&self.segment).slot[writing.slot()]
-            .begin_ns
-            .store(begin_ns, Ordering::Relaxed);
-        Ok(Loan {
-            sender: self,
+        let line = &control.slot[writing.slot()];
+        line.begin_ns.store(begin_ns, Ordering::Relaxed);
+        line.captured_ns.store(0, Ordering::Relaxed);
+        line.meta_len.store(0, Ordering::Relaxed);
+        Ok(Begun {
             writing,
             shape,
             begin_ns,
@@ -190,13 +309,42 @@ impl Sender {
         })
     }
 
-    /// Looks after the segment, if that is due. Every [`loan`](Self::loan) does it; who publishes less than ten times a second
-    /// calls it in between.
+    /// Makes a segment for larger frames, with some headroom: frames that grow one by one are not to take a segment each.
+    #[cold]
+    fn grow(&mut self, needed: usize) -> Result<(), Error> {
+        let slots = self.plan.geometry.slots;
+        let room = self.plan.geometry.room();
+        let roomy = needed.max(room.saturating_add(room / 2));
+        let plan = |capacity| -> Result<Plan, Error> {
+            Ok(Plan {
+                geometry: geometry(slots, capacity)?,
+                ..self.plan
+            })
+        };
+        let (exact, roomy) = (plan(needed)?, plan(roomy).or_else(|_| plan(needed))?);
+        match self.move_to(roomy) {
+            Err(Error::NoRoom { .. }) => self.move_to(exact),
+            result => result,
+        }
+    }
+
+    fn must_be_ours(&self) -> Result<(), Error> {
+        if self.segment.is_ours() {
+            return Ok(());
+        }
+        Err(Error::Forked {
+            name: self.name().clone(),
+        })
+    }
+
+    /// Looks after the segment, if that is due. Every [`loan`](Self::loan) does it; a sender that publishes less than ten times a
+    /// second calls it in between.
     ///
     /// # Errors
     ///
     /// As for [`loan`](Self::loan).
     pub fn tend(&mut self) -> Result<(), Error> {
+        self.must_be_ours()?;
         self.tend_at(monotonic_ns())
     }
 
@@ -222,6 +370,14 @@ impl Sender {
     #[cold]
     fn look(&mut self, now: u64) -> Result<(), Error> {
         self.look_at_ns = now + LOOK_NS;
+        let looked = self.look_after();
+        // Whoever may read a segment can make looks slow, with locks on the file: no more than a tenth of the time.
+        let took = monotonic_ns().saturating_sub(now);
+        self.look_at_ns = self.look_at_ns.max(now + 10 * took);
+        looked
+    }
+
+    fn look_after(&mut self) -> Result<(), Error> {
         if self.segment.look()? == Look::Broken || !self.segment.constants_hold() {
             return self.replace_broken();
         }
@@ -233,8 +389,7 @@ impl Sender {
             None => match self.move_to(self.plan) {
                 // This one still has the memory, and its receivers: go on for them, and where there is no room don't try all
                 // the time.
-                Err(Error::NoRoom { .. }) => self.look_at_ns = now + 10 * LOOK_NS,
-                Err(Error::Busy { .. }) => {}
+                Err(Error::NoRoom { .. } | Error::Busy { .. }) => self.look_at_ns += 9 * LOOK_NS,
                 result => return result,
             },
         }
@@ -244,7 +399,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Makes a segment anew that somebody truncated or overwrote.
+    /// Makes a segment anew that another process truncated or overwrote.
     fn replace_broken(&mut self) -> Result<(), Error> {
         match self.move_to(self.plan) {
             Err(Error::NoRoom { .. }) => {
@@ -252,7 +407,7 @@ impl Sender {
                 self.segment.give_up()?;
                 self.move_to(self.plan)
             }
-            // Somebody is changing what the name means, and is done by the next look.
+            // Another process is changing what the name means, and is done by the next look.
             Err(Error::Busy { .. }) => Ok(()),
             result => result,
         }
@@ -273,7 +428,16 @@ impl Sender {
 
     /// Goes on in a new segment of the same name. Session and frame numbers go on.
     fn move_to(&mut self, plan: Plan) -> Result<(), Error> {
-        let next = self.segment.create_next(plan)?;
+        let now = monotonic_ns();
+        let patient = now >= self.impatient_until_ns;
+        let next = self
+            .segment
+            .create_next(plan, patient)
+            .inspect_err(|error| {
+                if matches!(error, Error::Busy { .. }) {
+                    self.impatient_until_ns = now + 10 * LOOK_NS;
+                }
+            })?;
         self.end(MOVED);
         self.writer = Writer::new(plan.geometry.slots, self.writer.frames());
         self.segment = next;
@@ -287,67 +451,35 @@ impl Sender {
 
     fn end(&mut self, state: u32) {
         self.writer.end(control(&self.segment), state);
-        wake_all(control(&self.segment));
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        self.end(CLOSED);
-        // What can't be removed is a dead sender's segment to the next one: nothing to report to anybody here.
-        let _ = self.segment.remove();
-    }
-}
-
-/// A slot on loan from a [`Sender`], to be filled. Dropped without [`publish`](Self::publish), nobody sees it.
-#[derive(Debug)]
-pub struct Loan<'a> {
-    sender: &'a mut Sender,
-    writing: Writing,
-    shape: Shape,
-    begin_ns: u64,
-    sent_ms: i64,
-}
-
-impl Loan<'_> {
-    /// The pixels: height x width x channels, row after row, with whatever was there before.
-    pub fn pixels(&mut self) -> &mut [u8] {
-        self.sender
-            .segment
-            .slots
-            .pixels_mut(&mut self.writing, self.shape)
+        futex::wake(&control(&self.segment).wake);
     }
 
-    fn write(&mut self, pixels: &[u8]) {
-        let pause_ns = self.begin_ns.saturating_sub(self.sender.published_ns);
-        self.sender.segment.slots.write(
-            &mut self.writing,
-            self.shape,
-            pixels,
-            pause_ns > COLD_AFTER_NS,
-        );
-    }
-
-    /// Makes the frame visible.
-    pub fn publish(self) -> Sent {
-        let Sender {
+    /// Steps 8 to 12 of a frame that was begun.
+    fn finish(&mut self, begun: Begun) -> Result<Sent, Error> {
+        let Self {
             segment,
             writer,
             sleepers,
             asked: asked_before,
             published_ns,
             ..
-        } = self.sender;
+        } = self;
         // What the pixels pushed out of the cache and what receivers look at, all at once, while the clock is read.
-        segment.fetch_publication(self.writing.slot());
+        segment.fetch_publication(begun.writing.slot());
         let publish_ns = monotonic_ns();
-        control(segment).slot[self.writing.slot()]
+        let control = control(segment);
+        control.slot[begun.writing.slot()]
             .publish_ns
             .store(publish_ns, Ordering::Relaxed);
         *published_ns = publish_ns;
-        segment.slots.finish(&self.writing);
-        let control = control(segment);
-        let number = writer.publish(control, self.writing);
+        if segment.slots.truncated() {
+            // What was written is in no file. The slot stays odd, and the next loan makes another segment.
+            return Err(Error::Lost {
+                name: segment.name().clone(),
+            });
+        }
+        segment.slots.finish(&begun.writing);
+        let number = writer.publish(control, begun.writing);
         let asked = asked(control);
         if asked != *asked_before {
             *asked_before = asked;
@@ -355,19 +487,169 @@ impl Loan<'_> {
         }
         // The system call takes longer than all the rest.
         if *sleepers {
-            wake_all(control);
+            futex::wake(&control.wake);
         }
         // The next frame's, which readers of the one before it have in their caches.
         segment.fetch_slot(writer.next());
-        Sent {
+        Ok(Sent {
             number,
-            sent_ms: self.sent_ms,
-        }
+            sent_ms: begun.sent_ms,
+        })
+    }
+
+    fn set_captured_ns(&mut self, begun: &Begun, captured_ns: u64) {
+        control(&self.segment).slot[begun.writing.slot()]
+            .captured_ns
+            .store(captured_ns, Ordering::Relaxed);
+    }
+
+    fn set_meta(&mut self, begun: &mut Begun, meta: &[u8]) -> Result<(), Error> {
+        let slots = &self.segment.slots;
+        let len = u32::try_from(meta.len()).ok();
+        let len = len.filter(|_| slots.write_meta(&mut begun.writing, begun.shape, meta));
+        let Some(len) = len else {
+            let room = slots.geometry().meta(begun.shape.bytes());
+            return Err(Error::MetaTooLong {
+                got: meta.len(),
+                room: room.map_or(0, |(_, room)| room),
+            });
+        };
+        control(&self.segment).slot[begun.writing.slot()]
+            .meta_len
+            .store(len, Ordering::Relaxed);
+        Ok(())
     }
 }
 
-/// After a pause this long, the next slot is in a receiver's cache or in none, no longer in the sender's: whoever reads frames
-/// reads them now.
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if !self.segment.is_ours() {
+            // The sender of the process that this one was forked from, which goes on.
+            return;
+        }
+        self.end(CLOSED);
+        // What can't be removed is a dead sender's segment to the next one: nothing to report to anybody here.
+        let _ = self.segment.remove();
+    }
+}
+
+/// A frame that is being written.
+#[derive(Debug)]
+struct Begun {
+    writing: Writing,
+    shape: Shape,
+    begin_ns: u64,
+    sent_ms: i64,
+}
+
+/// A slot on loan from a [`Sender`], to be filled. Dropped without [`publish`](Self::publish), nobody sees it.
+#[derive(Debug)]
+pub struct Loan<'a> {
+    sender: &'a mut Sender,
+    begun: Begun,
+}
+
+/// A [`Loan`] that owns its sender, and gives it back when it ends. Dropped, it ends the sender, too.
+#[derive(Debug)]
+pub struct OwnedLoan {
+    sender: Sender,
+    begun: Begun,
+}
+
+macro_rules! loan {
+    ($($loan:tt)*) => {
+        impl $($loan)* {
+            /// The shape that was asked for.
+            pub fn shape(&self) -> Shape {
+                self.begun.shape
+            }
+
+            /// The pixels: height x width x elements, row after row, with whatever was there before.
+            pub fn pixels(&mut self) -> &mut [u8] {
+                let slots = &self.sender.segment.slots;
+                slots.pixels_mut(&mut self.begun.writing, self.begun.shape)
+            }
+
+            /// The pixels as elements, in the same order. `None`: the frame's elements are of another type.
+            pub fn elements_mut<T: Scalar>(&mut self) -> Option<&mut [T]> {
+                if self.begun.shape.format().element() != T::ELEMENT {
+                    return None;
+                }
+                elements_mut(self.pixels())
+            }
+
+            /// Says when the picture was taken: Unix time in ns, 0 for not known.
+            pub fn set_captured_ns(&mut self, captured_ns: u64) {
+                self.sender.set_captured_ns(&self.begun, captured_ns);
+            }
+
+            /// Adds bytes of the sender's own: JSON by convention.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::MetaTooLong`] if there is no room for them beside the pixels: see
+            /// [`loan_with_room`](Sender::loan_with_room).
+            pub fn set_meta(&mut self, meta: &[u8]) -> Result<(), Error> {
+                self.sender.set_meta(&mut self.begun, meta)
+            }
+        }
+    };
+}
+
+loan!(Loan<'_>);
+loan!(OwnedLoan);
+
+impl Loan<'_> {
+    fn write(&mut self, pixels: &[u8]) {
+        let Begun {
+            writing,
+            shape,
+            begin_ns,
+            ..
+        } = &mut self.begun;
+        let pause_ns = begin_ns.saturating_sub(self.sender.published_ns);
+        let slots = &self.sender.segment.slots;
+        slots.write(writing, *shape, pixels, pause_ns > COLD_AFTER_NS);
+    }
+
+    /// Makes the frame visible.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if another process took the memory away while it was written.
+    pub fn publish(self) -> Result<Sent, Error> {
+        self.sender.finish(self.begun)
+    }
+}
+
+impl OwnedLoan {
+    /// What keeps the pixels' memory mapped, for views that outlive the loan. It keeps neither the segment's name nor its locks.
+    pub fn memory(&self) -> LoanMemory {
+        LoanMemory {
+            _slots: Arc::clone(&self.sender.segment.slots),
+        }
+    }
+
+    /// Makes the frame visible, and gives the sender back.
+    pub fn publish(mut self) -> (Sender, Result<Sent, Error>) {
+        let sent = self.sender.finish(self.begun);
+        (self.sender, sent)
+    }
+
+    /// Gives the slot up, so that nobody sees it, and the sender back.
+    pub fn discard(self) -> Sender {
+        self.sender
+    }
+}
+
+/// Memory that stays mapped as long as this lives: see [`OwnedLoan::memory`].
+#[derive(Clone, Debug)]
+pub struct LoanMemory {
+    _slots: Arc<Slots>,
+}
+
+/// After a pause this long, the next slot is in a receiver's cache or in none, no longer in the sender's: receivers read the
+/// last frame by then.
 const COLD_AFTER_NS: u64 = 100_000;
 
 #[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
@@ -388,7 +670,7 @@ fn asked(control: &ControlPage) -> u32 {
     control.asked.load(Ordering::Acquire)
 }
 
-/// Whether there are receivers that sleep. What can't be asked may be so.
+/// Whether there are receivers that sleep. If that can't be asked, there may be.
 fn anybody_sleeps(segment: &Segment) -> bool {
     lock::shared(segment.file(), lock::SLEEPERS).unwrap_or(true)
 }
@@ -397,18 +679,8 @@ fn geometry(slots: usize, capacity: usize) -> Result<Geometry, Error> {
     Geometry::new(slots, capacity).ok_or(Error::Layout { slots, capacity })
 }
 
-/// Wakes all receivers that sleep on the wake word. Step 12's second half.
-fn wake_all(control: &ControlPage) {
-    // Fails with EFAULT when the page is gone (futex(2)); then the receivers find that out by themselves.
-    let _ = futex::wake(
-        &control.wake,
-        futex::Flags::empty(),
-        i32::MAX.unsigned_abs(),
-    );
-}
-
 /// A random number that is not 0.
-fn new_session() -> u64 {
+pub(crate) fn random() -> u64 {
     // The keys of a RandomState come from the system's random source.
     let random = || NonZeroU64::new(RandomState::new().hash_one(std::process::id()));
     std::iter::repeat_with(random)

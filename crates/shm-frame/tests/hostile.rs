@@ -157,7 +157,7 @@ fn believe(name: &Name, until: &Path) {
                     Err(error) => panic!("{error}"),
                 }
             }
-            Waited::Timeout => {}
+            Waited::Timeout | Waited::Cancelled => {}
             Waited::Ended(_) => {
                 ends += 1;
                 reopen(&mut receiver, until);
@@ -173,7 +173,7 @@ fn reopen(receiver: &mut Receiver, until: &Path) {
     while !until.exists() {
         match receiver.reopen() {
             Ok(true) => return,
-            Ok(false) | Err(Error::NotASegment { .. }) => {
+            Ok(false) | Err(Error::NotASegment { .. } | Error::Version { .. }) => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             Err(error) => panic!("{error}"),
@@ -303,7 +303,7 @@ fn a_receiver_that_was_lied_to_hears_again() {
             let number = send();
             match receiver.wait(Duration::from_millis(10)).unwrap() {
                 Waited::Frame => take(receiver).0.number == number,
-                Waited::Timeout => false,
+                Waited::Timeout | Waited::Cancelled => false,
                 Waited::Ended(_) => {
                     let _ = receiver.reopen();
                     false

@@ -50,7 +50,7 @@ fn receive(name: &Name, take: Take) {
                     println!("first frame");
                 }
             }
-            Waited::Timeout => panic!("no frame in {PATIENCE:?}"),
+            Waited::Timeout | Waited::Cancelled => panic!("no frame in {PATIENCE:?}"),
             Waited::Ended(end) => {
                 assert_eq!(end, End::Closed);
                 break;

@@ -86,9 +86,16 @@ impl Checked {
     }
 
     pub fn send(&self, sender: &mut Sender, frame: u64) {
-        let mut loan = sender.loan(self.shape(frame)).unwrap();
-        self.fill(frame, loan.pixels());
-        assert_eq!(loan.publish().number, frame);
+        loop {
+            let mut loan = sender.loan(self.shape(frame)).unwrap();
+            self.fill(frame, loan.pixels());
+            match loan.publish() {
+                Ok(sent) => return assert_eq!(sent.number, frame),
+                // A test took the memory away meanwhile.
+                Err(Error::Lost { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// Sends frames flat out until the process is killed.
@@ -174,7 +181,7 @@ pub fn follow(name: &Name, take: Take, shapes: &'static [[u32; 3]], end: impl Fn
                     }
                 }
             }
-            Waited::Timeout => {}
+            Waited::Timeout | Waited::Cancelled => {}
             Waited::Ended(how) => {
                 // A sender that nothing was taken from is not worth a word.
                 if how == End::Dead && sender == receiver.sender_pid() && !gone.contains(&sender) {

@@ -294,7 +294,7 @@ pub fn open_name(name: &Name) -> Receiver {
     wait_until("there is a segment", || {
         receiver = match Receiver::open(name) {
             Ok(receiver) => Some(receiver),
-            Err(Error::NotFound { .. } | Error::NotASegment { .. }) => None,
+            Err(Error::NotFound { .. } | Error::NotASegment { .. } | Error::Version { .. }) => None,
             Err(error) => panic!("{error}"),
         };
         receiver.is_some()

@@ -82,6 +82,39 @@ impl Element {
     }
 }
 
+/// A type that elements can be read as: `u8`, `i8`, `u16`, `i16`, `i32`, `f32`, `f64`, and [`F16`].
+///
+/// It is sealed: every type of it is a number of which all bits are a value.
+pub trait Scalar: sealed::Sealed + Copy {
+    /// The element that this type is.
+    const ELEMENT: Element;
+}
+
+/// The bits of an IEEE 754 binary16, which stable Rust has no type for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct F16(pub u16);
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! scalar {
+    ($($scalar:ty => $element:ident),*) => {
+        $(
+            impl sealed::Sealed for $scalar {}
+
+            impl Scalar for $scalar {
+                const ELEMENT: Element = Element::$element;
+            }
+        )*
+    };
+}
+
+scalar!(
+    u8 => U8, i8 => I8, u16 => U16, i16 => I16, i32 => I32, f32 => F32, f64 => F64, F16 => F16
+);
+
 /// How many elements a pixel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

@@ -19,6 +19,17 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"shmframe");
 /// The only version of the control page so far.
 pub(crate) const VERSION: u32 = 1;
 
+/// The sender's own bytes begin on a multiple of this, from the slot's start.
+const META_ALIGN: usize = 8;
+
+/// Bytes that a frame of so many bytes of pixels and of the sender's own needs after its header, at most.
+pub(crate) fn room_for(pixels: usize, meta: usize) -> Option<usize> {
+    if meta == 0 {
+        return Some(pixels);
+    }
+    pixels.checked_add(META_ALIGN)?.checked_add(meta)
+}
+
 /// [`ControlPage::state`]: the sender publishes here, or died without a word.
 pub(crate) const OPEN: u32 = 0;
 /// [`ControlPage::state`]: the sender ended. What `latest` names is its last frame.
@@ -74,7 +85,11 @@ pub(crate) struct SlotWords {
     pub(crate) begin_ns: AtomicU64,
     /// `CLOCK_MONOTONIC` in ns after the last byte was written.
     pub(crate) publish_ns: AtomicU64,
-    _line_end: [Unused; 40],
+    /// Unix time in ns at which the picture was taken; 0: not known.
+    pub(crate) captured_ns: AtomicU64,
+    /// Bytes of the sender's own after the pixels, from the next multiple of 8 of the slot on; 0: none.
+    pub(crate) meta_len: AtomicU32,
+    _line_end: [Unused; 28],
 }
 
 /// One receiver's hold on one slot. A cache line each, likewise.
@@ -103,11 +118,11 @@ const _: () = {
     assert!(size_of::<SlotWords>() == 64);
     assert!(offset_of!(SlotWords, begin_ns) == 8);
     assert!(offset_of!(SlotWords, publish_ns) == 16);
+    assert!(offset_of!(SlotWords, captured_ns) == 24);
+    assert!(offset_of!(SlotWords, meta_len) == 32);
     assert!(offset_of!(ControlPage, lease) == 1152);
     assert!(size_of::<LeaseWord>() == 64);
     assert!(size_of::<ControlPage>() == 2048 && size_of::<ControlPage>() <= PAGE);
-    // The layout is little-endian, and its words are read and written as they stand.
-    assert!(cfg!(target_endian = "little") && usize::BITS == 64);
 };
 
 /// The bytes of a control page, copied out of a file: where nothing is mapped, or not yet.
@@ -224,6 +239,8 @@ impl ControlPage {
                 sequence: AtomicU64::new(0),
                 begin_ns: AtomicU64::new(0),
                 publish_ns: AtomicU64::new(0),
+                captured_ns: AtomicU64::new(0),
+                meta_len: AtomicU32::new(0),
                 _line_end: unused(),
             }),
             lease: std::array::from_fn(|_| LeaseWord {
@@ -292,6 +309,14 @@ impl Geometry {
     /// Bytes of the segment.
     pub(crate) fn len(&self) -> usize {
         self.slots_len() + PAGE
+    }
+
+    /// Where the sender's own bytes begin in a slot, after `pixels` bytes of pixels, and how many there is room for.
+    pub(crate) fn meta(&self, pixels: usize) -> Option<(usize, usize)> {
+        let at = FrameHeader::LEN
+            .checked_add(pixels)?
+            .checked_next_multiple_of(META_ALIGN)?;
+        Some((at, self.capacity.checked_sub(at)?))
     }
 
     /// Bytes that a slot has for pixels.

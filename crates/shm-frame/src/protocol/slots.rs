@@ -30,7 +30,7 @@
 //! A copy, [`begin_copy`] and [`end_copy`]: the sequence is `2 * frame`, Acquire; copy; `fence(Acquire)`; still is.
 
 use super::layout::{ControlPage, MAX_SLOTS, leases};
-use super::sync::{Ordering, fence};
+use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A word of `latest`: which frame is the newest whole one, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Latest {
 pub(crate) fn latest(control: &ControlPage, slots: usize) -> Option<Latest> {
     // Acquire: pairs with the Release in publish.
     // - What was written before `latest` (the sequence, and through it the pixels) is visible after.
-    Latest::unpack(control.latest.load(Ordering::Acquire), slots)
+    Latest::unpack(load_u64(&control.latest), slots)
 }
 
 /// The writer's side. What it wrote it remembers here and never reads back: the control page is not to be trusted.
@@ -278,7 +278,24 @@ pub(crate) fn end_copy(control: &ControlPage, latest: Latest) -> bool {
 fn is_whole(control: &ControlPage, latest: Latest) -> bool {
     // Acquire: pairs with the Release in `publish`.
     // - Reads of header, times and pixels must not move above.
-    control.slot[latest.slot].sequence.load(Ordering::Acquire) == latest.whole()
+    load_u64(&control.slot[latest.slot].sequence) == latest.whole()
+}
+
+/// Loads a word with Acquire, as a receiver may: its control page can be mapped for reading only, and there the standard library
+/// promises no more than Relaxed loads (`std::sync::atomic`, "Atomic accesses to read-only memory"). The fence makes the Acquire.
+#[inline]
+fn load_u64(word: &AtomicU64) -> u64 {
+    let value = word.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    value
+}
+
+/// The same for a word of 32 bits.
+#[inline]
+fn load_u32(word: &AtomicU32) -> u32 {
+    let value = word.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    value
 }
 
 /// The wake word, to sleep on. To be read *before* `state`, and that before `latest`: news that comes in between
@@ -286,14 +303,14 @@ fn is_whole(control: &ControlPage, latest: Latest) -> bool {
 pub(crate) fn wake(control: &ControlPage) -> u32 {
     // Acquire: pairs with the Release in `Writer::wake`.
     // - The looks at the state and `latest` must not move above.
-    control.wake.load(Ordering::Acquire)
+    load_u32(&control.wake)
 }
 
 /// The state. To be read *before* `latest`, so that the last frame is seen before the end.
 pub(crate) fn state(control: &ControlPage) -> u32 {
     // Acquire: pairs with the Release in `end`.
     // - The look at `latest` must not move above.
-    control.state.load(Ordering::Acquire)
+    load_u32(&control.state)
 }
 
 #[cfg(all(test, loom))]

@@ -1,36 +1,54 @@
 //! A segment that a receiver is attached to: looking at it, sleeping on it, holding and copying its frames.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::thread::futex;
-
 use super::POLL;
-use super::frame::{End, Frame, Via};
-use super::lease::Hold;
-use crate::clock::{Wall, monotonic_ns};
+use super::frame::{Frame, Via};
+use crate::clock::{Wall, monotonic_ns, unix_ns};
 use crate::protocol::header::FrameHeader;
 use crate::protocol::layout::{CLOSED, ControlPage, OPEN};
-use crate::protocol::slots::{self, Latest};
+use crate::protocol::slots::{self, Held, Latest};
 use crate::protocol::sync::Ordering;
 use crate::segment::found::named;
-use crate::segment::mapping::Control;
+use crate::segment::mapping::{Control, Target};
 use crate::segment::{LOOK, Look, Segment, lock};
-use crate::{Error, Shape};
+use crate::{End, Error, Shape};
 
 /// Leases that are tried: each that fails means that the sender published meanwhile.
 const LEASE_TRIES: u32 = 64;
 /// Longer than anything runs.
 const NEVER: Duration = Duration::from_secs(1 << 32);
 
+/// A segment, and which of its lease entries are in use here. Leases that outlive their receiver keep it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) segment: Segment,
+    /// The entries that leases without a borrow hold, as a bit mask.
+    pub(super) busy: AtomicU32,
+}
+
+impl Shared {
+    pub(super) fn control(&self) -> Option<&ControlPage> {
+        self.segment.control.as_ref().map(Control::page)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Attached {
-    pub(super) segment: Segment,
-    /// The lease entry that this receiver owns.
-    pub(super) entry: Option<usize>,
+    pub(super) shared: Arc<Shared>,
+    /// The lease entries that this receiver owns, as a bit mask.
+    entries: u32,
+    /// There was no further entry to own at the last try, so the next one is after the next look.
+    no_more: bool,
     pub(super) look_at: Instant,
+    /// When this receiver attached, by the monotonic clock.
+    pub(super) came_ns: u64,
+    /// The same in ms of Unix time.
+    pub(super) came_ms: i64,
     /// The sender was asked to wake this receiver, and does so from then on at the latest.
-    pub(super) woken_from: Option<Instant>,
+    woken_from: Option<Instant>,
     /// What the last look found: one more frame may be taken, if there is one.
     pub(super) ending: Option<End>,
     /// Taking the latest frame failed at this wake word: not again before it changes. Without a control page the word
@@ -38,47 +56,111 @@ pub(super) struct Attached {
     pub(super) failed_at: Option<u32>,
 }
 
+/// A slot under a lease entry of this receiver's.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) latest: Latest,
+    pub(super) entry: usize,
+    pub(super) held: Held,
+    /// When the frame was found, by the monotonic clock.
+    pub(super) found_ns: u64,
+}
+
 impl Attached {
     pub(super) fn new(segment: Segment) -> Self {
-        Self {
-            entry: own_entry(&segment),
-            segment,
+        let mut attached = Self {
+            shared: Arc::new(Shared {
+                segment,
+                busy: AtomicU32::new(0),
+            }),
+            entries: 0,
+            no_more: false,
             look_at: Instant::now() + LOOK,
+            came_ns: monotonic_ns(),
+            came_ms: unix_ns().div_euclid(1_000_000),
             woken_from: None,
             ending: None,
             failed_at: None,
-        }
+        };
+        // At once, so that a receiver that comes early can lease.
+        attached.own_entry();
+        attached
+    }
+
+    pub(super) fn segment(&self) -> &Segment {
+        &self.shared.segment
     }
 
     pub(super) fn control(&self) -> Option<&ControlPage> {
-        self.segment.control.as_ref().map(Control::page)
+        self.shared.control()
     }
 
     /// The newest whole frame, if it is newer than `seen`.
     pub(super) fn newer(&self, control: &ControlPage, seen: u64) -> Option<Latest> {
-        slots::latest(control, self.segment.slots.geometry().slots)
+        slots::latest(control, self.segment().slots.geometry().slots)
             .filter(|latest| latest.frame > seen)
     }
 
+    /// Whether this receiver owns a lease entry.
+    pub(super) fn can_lease(&self) -> bool {
+        self.entries != 0
+    }
+
+    /// Takes one more lease entry that has no owner, if there is one. The lock is given back with the file.
+    fn own_entry(&mut self) -> Option<usize> {
+        let Shared { segment, .. } = &*self.shared;
+        let control = segment
+            .control
+            .as_ref()
+            .filter(|control| control.writable())?;
+        let entries = 0..segment.slots.geometry().leases();
+        // Twice: a sender takes an entry's lock for a moment to take back a dead receiver's lease.
+        let entry = entries.clone().chain(entries).find(|entry| {
+            // A second lock of the same owner would succeed.
+            self.entries & (1 << entry) == 0
+                && lock::take(segment.file(), lock::LEASES + entry) == Ok(true)
+        });
+        self.no_more = entry.is_none();
+        let entry = entry?;
+        slots::release(control.page(), entry);
+        self.entries |= 1 << entry;
+        Some(entry)
+    }
+
+    /// A lease entry of this receiver's that no lease is in: one that it owns, or else one more.
+    fn free_entry(&mut self) -> Option<usize> {
+        // Acquire: pairs with the Release when a lease without a borrow ends.
+        // - The entry is empty before it is used again.
+        let busy = self.shared.busy.load(Ordering::Acquire);
+        let free = self.entries & !busy;
+        if free != 0 {
+            Some(free.trailing_zeros() as usize)
+        } else if self.no_more {
+            None
+        } else {
+            self.own_entry()
+        }
+    }
+
     /// Holds the newest whole frame, if it is newer than `seen` and this receiver can lease.
-    pub(super) fn hold(&self, seen: u64) -> Option<(Latest, Hold<'_>)> {
+    pub(super) fn hold(&mut self, seen: u64) -> Option<Taken> {
+        let entry = self.free_entry()?;
+        let segment = &self.shared.segment;
         let control = self.control()?;
-        let entry = self.entry?;
         for _ in 0..LEASE_TRIES {
             let latest = self.newer(control, seen)?;
-            // The sender has changed the slot and looked at the lease: all lines at once, and the clock while they are on their way.
-            self.segment.control.as_ref()?.fetch_lease(entry, true);
-            self.segment.fetch_slot(latest.slot);
+            // The sender has changed the slot and looked at the lease: all lines at once, and the clock while they are on their
+            // way.
+            segment.control.as_ref()?.fetch_lease(entry, true);
+            segment.fetch_slot(latest.slot);
             let found_ns = monotonic_ns();
             if let Some(held) = slots::lease(control, entry, latest) {
-                let hold = Hold {
-                    attached: self,
-                    control,
+                return Some(Taken {
+                    latest,
                     entry,
                     held,
                     found_ns,
-                };
-                return Some((latest, hold));
+                });
             }
         }
         None
@@ -86,10 +168,13 @@ impl Attached {
 
     /// What a slot says of its frame, which may be torn if it is not held.
     pub(super) fn words(&self, control: &ControlPage, slot: usize) -> Words {
+        let line = &control.slot[slot];
         Words {
-            header: self.segment.slots.header(slot),
-            begin_ns: control.slot[slot].begin_ns.load(Ordering::Relaxed),
-            publish_ns: control.slot[slot].publish_ns.load(Ordering::Relaxed),
+            header: self.segment().slots.header(slot),
+            begin_ns: line.begin_ns.load(Ordering::Relaxed),
+            publish_ns: line.publish_ns.load(Ordering::Relaxed),
+            captured_ns: line.captured_ns.load(Ordering::Relaxed),
+            meta_len: line.meta_len.load(Ordering::Relaxed) as usize,
         }
     }
 
@@ -98,52 +183,56 @@ impl Attached {
         &self,
         slot: usize,
         header: FrameHeader,
-        pixels: &mut Vec<u8>,
+        pixels: &mut Target<'_>,
     ) -> Result<Shape, Error> {
         let shape = self.shape(header)?;
-        self.segment.slots.copy(slot, shape, pixels)?;
+        self.segment().slots.copy(slot, shape, pixels)?;
         Ok(shape)
     }
 
     pub(super) fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
-        let mut room = self.segment.slots.geometry().room();
-        if self.segment.control.is_none() {
+        let mut room = self.segment().slots.geometry().room();
+        if self.segment().control.is_none() {
             // A sender reserved all it has, but another file may be sparse.
-            let reserved = self.segment.reserved()?;
+            let reserved = self.segment().reserved()?;
             room = room.min(reserved.saturating_sub(FrameHeader::LEN));
         }
         header.shape(room)
     }
 
-    /// Sleeps until the wake word is not `value` any more, or for that long, or less.
-    pub(super) fn sleep(&mut self, value: u32, time: Duration) -> Result<(), Error> {
-        let Some(control) = &self.segment.control else {
-            return Ok(());
+    /// Looks at the file, if that is due.
+    pub(super) fn look_if_due(&mut self, now: Instant) -> Result<bool, Error> {
+        if now < self.look_at {
+            return Ok(false);
+        }
+        self.look_at = now + LOOK;
+        self.ending = self.ending.or(look(self.segment())?);
+        self.no_more = false;
+        if self.entries == 0 {
+            self.own_entry();
+        }
+        Ok(true)
+    }
+
+    /// How long to sleep on the wake word, of `time`: asks the sender to wake this receiver, which is not certain at once.
+    pub(super) fn nap(&mut self, time: Duration) -> Duration {
+        let Some(control) = &self.shared.segment.control else {
+            self.failed_at = None;
+            return time.min(POLL);
         };
         let now = Instant::now();
         let woken_from = *self
             .woken_from
-            .get_or_insert_with(|| now + ask_to_be_woken(&self.segment, control));
-        let time = if now < woken_from {
+            .get_or_insert_with(|| now + ask_to_be_woken(&self.shared.segment, control));
+        if now < woken_from {
             time.min(POLL)
         } else {
             time
-        };
-        let time = futex::Timespec::try_from(time).expect("no more than LOOK");
-        match futex::wait(
-            &control.page().wake,
-            futex::Flags::empty(),
-            value,
-            Some(&time),
-        ) {
-            // EFAULT: the page is gone, which the next look at the segment finds.
-            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT | Errno::FAULT) => Ok(()),
-            Err(errno) => Err(self.segment.name().failed("futex", errno)),
         }
     }
 
-    /// Looks at the wake word until it is not `value` any more, or for that long.
-    pub(super) fn watch(&self, value: u32, time: Duration) {
+    /// Looks at the wake word until it is not `value` any more, or `enough`, or for that long.
+    pub(super) fn watch(&self, value: u32, time: Duration, enough: impl Fn() -> bool) {
         /// The clock costs as much as so many looks.
         const LOOKS: u32 = 64;
         let end = Instant::now() + time;
@@ -154,7 +243,7 @@ impl Attached {
                 }
                 std::hint::spin_loop();
             }
-            if Instant::now() >= end {
+            if enough() || Instant::now() >= end {
                 return;
             }
         }
@@ -162,34 +251,49 @@ impl Attached {
 }
 
 /// What stands beside the pixels of a frame.
+#[derive(Debug)]
 pub(super) struct Words {
     pub(super) header: FrameHeader,
-    pub(super) begin_ns: u64,
+    begin_ns: u64,
     pub(super) publish_ns: u64,
+    captured_ns: u64,
+    pub(super) meta_len: usize,
 }
 
 impl Words {
     /// The frame that was received at `now`.
     pub(super) fn frame(
         &self,
-        number: u64,
+        attached: &Attached,
+        received: Received,
         shape: Shape,
-        skipped: u64,
-        via: Via,
         now: u64,
         wall: &mut Wall,
     ) -> Frame {
         Frame {
-            number,
+            number: received.number,
+            session: attached.segment().session(),
             shape,
             sent_ms: self.header.timestamp_ms,
             received_ms: wall.ms(now),
-            // May be any number if somebody else wrote it; a difference is then one, too.
+            begun_ns: self.begin_ns,
+            published_ns: self.publish_ns,
+            captured_ns: (self.captured_ns != 0).then_some(self.captured_ns),
+            // May be any number if another process wrote it; a difference is then one, too.
             delay_ns: now.wrapping_sub(self.begin_ns).cast_signed(),
-            skipped,
-            via,
+            found: self.publish_ns < attached.came_ns,
+            skipped: received.skipped,
+            via: received.via,
         }
     }
+}
+
+/// What a receiver adds to the words of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received {
+    pub(super) number: u64,
+    pub(super) skipped: u64,
+    pub(super) via: Via,
 }
 
 /// Asks the sender to wake those who sleep here. Until then, which is how long from now at most, nobody does.
@@ -209,24 +313,8 @@ fn ask_to_be_woken(segment: &Segment, control: &Control) -> Duration {
     POLL
 }
 
-/// Takes a lease entry that nobody owns, if there is one. The lock is given back with the file.
-fn own_entry(segment: &Segment) -> Option<usize> {
-    let control = segment
-        .control
-        .as_ref()
-        .filter(|control| control.writable())?;
-    let entries = 0..segment.slots.geometry().leases();
-    // Twice: a sender takes an entry's lock for a moment to take back a dead receiver's lease.
-    let entry = entries
-        .clone()
-        .chain(entries)
-        .find(|entry| lock::take(segment.file(), lock::LEASES + entry) == Ok(true))?;
-    slots::release(control.page(), entry);
-    Some(entry)
-}
-
 /// What became of a segment, by a look at its file.
-pub(super) fn look(segment: &Segment) -> Result<Option<End>, Error> {
+fn look(segment: &Segment) -> Result<Option<End>, Error> {
     let look = segment.look()?;
     if look == Look::Broken {
         return Ok(Some(End::Broken));

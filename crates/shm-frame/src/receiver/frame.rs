@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Shape;
+use crate::{End, Shape};
 
 /// What [`Receiver::wait`](crate::Receiver::wait) found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Waited {
     Timeout,
     /// There will be none from this segment. [`Receiver::reopen`](crate::Receiver::reopen) finds the next one.
     Ended(End),
+    /// A [`Canceller`](crate::Canceller) of the receiver was used.
+    Cancelled,
 }
 
 /// How [`Receiver::wait`](crate::Receiver::wait) waits. It matters for segments with a control page only: others are polled.
@@ -27,31 +29,6 @@ pub enum WaitMode {
     Predict,
     /// Watches all the time, which takes a processor.
     Spin,
-}
-
-/// How a segment ended. Every receiver has to do something about each, so a match may name all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Its sender said so.
-    Closed,
-    /// Its sender died without a word.
-    Dead,
-    /// The name means another segment now, or none.
-    Replaced,
-    /// Somebody truncated or overwrote it.
-    Broken,
-}
-
-/// `closed`, `dead`, `replaced` or `broken`.
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Closed => "closed",
-            Self::Dead => "dead",
-            Self::Replaced => "replaced",
-            Self::Broken => "broken",
-        })
-    }
 }
 
 /// How a frame came over.
@@ -72,16 +49,26 @@ pub enum Via {
 pub struct Frame {
     /// The sender's count, from 1; without a control page, this receiver's.
     pub number: u64,
-    /// Height x width x channels.
+    /// Random, and the same for all frames of one sender: with another session the numbers begin anew. 0 without a control page.
+    pub session: u64,
+    /// Its size and format.
     pub shape: Shape,
     /// Unix time in ms when the sender began to write it.
     pub sent_ms: i64,
     /// Unix time in ms when the receiver had it.
     pub received_ms: i64,
+    /// `CLOCK_MONOTONIC` in ns before the sender wrote the first byte. 0 without a control page.
+    pub begun_ns: u64,
+    /// `CLOCK_MONOTONIC` in ns after the sender wrote the last byte. 0 without a control page.
+    pub published_ns: u64,
+    /// Unix time in ns at which the picture was taken, if the sender knows.
+    pub captured_ns: Option<u64>,
     /// From before the first byte was written until the receiver had the frame: found it, if it is leased, and else had copied
     /// it; in ns. By the monotonic clock; without a control page by the wall clock, which has steps of a ms here and may have
     /// been set in between.
     pub delay_ns: i64,
+    /// It was published before this receiver attached. Then `delay_ns` is its age, and says nothing about the way over.
+    pub found: bool,
     /// Frames that were published since the last one taken and never seen here. Unknown, and 0, without a control page.
     pub skipped: u64,
     /// How it came over.

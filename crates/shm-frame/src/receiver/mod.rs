@@ -1,24 +1,33 @@
 //! Taking frames out of a segment.
 
 mod attached;
+mod cancel;
+mod follow;
 mod frame;
 mod lease;
 mod plain;
 mod predict;
 
-use std::thread;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::attached::{Attached, look, stated};
-pub use self::frame::{End, Frame, Via, WaitMode, Waited};
-pub use self::lease::Lease;
+use self::attached::{Attached, Received, Taken, Words, stated};
+use self::cancel::Cancelled;
+pub use self::cancel::Canceller;
+pub use self::follow::{Followed, Follower};
+pub use self::frame::{Frame, Via, WaitMode, Waited};
+use self::lease::Hold;
+pub use self::lease::{Lease, OwnedLease};
 use self::plain::{age_ns, copy_plain};
 use self::predict::Predictor;
 use crate::clock::{Wall, monotonic_ns};
+use crate::futex;
 use crate::protocol::slots;
 use crate::segment::found::{FileId, named};
+use crate::segment::mapping::Target;
 use crate::segment::{LOOK, Segment};
-use crate::{Error, Name};
+use crate::{End, Error, Name};
 
 /// Copies that are tried.
 const COPIES: u32 = 8;
@@ -28,23 +37,40 @@ const COPIES_BEFORE_A_LEASE: u32 = 2;
 const POLL: Duration = Duration::from_millis(1);
 /// How long to leave a segment alone that ended.
 const LEAVE: Duration = Duration::from_secs(1);
-/// What is older than this when a receiver comes to a segment without a control page may be anybody's leftovers.
+/// A header that is older than this when a receiver comes to a segment without a control page may be left over.
 const STALE_NS: i64 = 1_000_000_000;
 
 /// One of any number of processes that take frames out of a segment.
 ///
 /// It never writes where pixels are, and nothing it does makes a sender wait.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use shm_frame::{Name, Receiver, Waited};
+///
+/// # fn main() -> Result<(), shm_frame::Error> {
+/// let mut receiver = Receiver::open(&Name::new("/cam")?)?;
+/// let mut pixels = Vec::new();
+/// while receiver.wait(Duration::from_secs(1))? == Waited::Frame {
+///     if let Some(frame) = receiver.copy(&mut pixels)? {
+///         println!("frame {} is {} ns old", frame.number, frame.delay_ns);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Receiver {
     name: Name,
     attached: Result<Attached, End>,
-    /// A segment that ended and may still have the name, and until when not to look at it again: whoever brought its end
+    /// A segment that ended and may still have the name, and until when not to look at it again: the process that brought its end
     /// about may have lied.
     left: Option<(FileId, Instant)>,
     sender_pid: Option<u32>,
     seen: Seen,
     torn: u64,
     wait_mode: WaitMode,
+    cancelled: Option<Arc<Cancelled>>,
     predictor: Predictor,
     wall: Wall,
 }
@@ -65,7 +91,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Forgets a number that cannot be, which somebody made this receiver believe: numbers only grow while a sender lives.
+    /// Forgets a number that cannot be, which another process made this receiver believe: numbers only grow while a sender
+    /// lives.
     fn doubt(&mut self, attached: &Attached) {
         if let Some(latest) = attached
             .control()
@@ -84,14 +111,28 @@ impl Seen {
     }
 }
 
+/// What a look for news found.
+enum News {
+    /// Something to tell.
+    Told(Waited),
+    /// Nothing. It can only change with this wake word (0 without a control page), or when that long has passed.
+    None { wake: u32, rest: Duration },
+}
+
+/// How to spend the time until there may be news.
+enum Rest {
+    Sleep(Duration),
+    Watch(Duration),
+}
+
 impl Receiver {
     /// Opens the segment that the name means. Its newest frame counts as new if its sender is alive; if that is dead, the
     /// first [`wait`](Self::wait) says so.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is none, [`Error::NotASegment`] if it is something else, [`Error::Denied`] if this user may
-    /// not read it.
+    /// [`Error::NotFound`] if there is none, [`Error::NotASegment`] or [`Error::NotAFile`] if it is something else,
+    /// [`Error::Version`] if it is of another version, [`Error::Denied`] if this user may not read it.
     pub fn open(name: &Name) -> Result<Self, Error> {
         let mut receiver = Self {
             name: name.clone(),
@@ -101,6 +142,7 @@ impl Receiver {
             seen: Seen::default(),
             torn: 0,
             wait_mode: WaitMode::default(),
+            cancelled: None,
             predictor: Predictor::default(),
             wall: Wall::default(),
         };
@@ -108,7 +150,8 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// Opens the segment that the name means by now, after this one ended. `Ok(false)`: there is none yet.
+    /// Opens the segment that the name means by now, after this one ended. `Ok(false)`: there is none yet. If this one has not
+    /// ended, it stays.
     ///
     /// Frame numbers go on if it has the same sender; else they begin anew, and all frames of the new sender until the
     /// first one taken count as skipped.
@@ -117,10 +160,16 @@ impl Receiver {
     ///
     /// As for [`open`](Self::open), but for a segment that is not there.
     pub fn reopen(&mut self) -> Result<bool, Error> {
-        let now = named(&self.name)?;
-        let Some(id) = now else {
+        let Some(id) = named(&self.name)? else {
             return Ok(false);
         };
+        if let Ok(attached) = &self.attached
+            && attached.segment().id() == id
+            && attached.segment().is_ours()
+            && attached.segment().intact()
+        {
+            return Ok(true);
+        }
         if self
             .left
             .is_some_and(|(left, until)| left == id && Instant::now() < until)
@@ -136,7 +185,7 @@ impl Receiver {
 
     fn attach(&mut self, segment: Segment) -> Result<(), Error> {
         let attached = Attached::new(segment);
-        let segment = &attached.segment;
+        let segment = attached.segment();
         if segment.session() != self.seen.session {
             self.seen.session = segment.session();
             self.seen.frame = 0;
@@ -174,15 +223,18 @@ impl Receiver {
         let attached = self.attached.as_ref().ok()?;
         attached
             .control()
-            .map(|_| attached.segment.slots.geometry().slots)
+            .map(|_| attached.segment().slots.geometry().slots)
+    }
+
+    /// How the segment ended, if it did.
+    pub fn ended(&self) -> Option<End> {
+        self.attached.as_ref().err().copied()
     }
 
     /// Whether this receiver owns a lease entry: it does if the segment has a control page, this user may write it, and not
-    /// all of its `slots - 2` entries were taken.
+    /// all of its `slots - 2` entries were taken. One that found none looks for one every 0.1 s.
     pub fn can_lease(&self) -> bool {
-        self.attached
-            .as_ref()
-            .is_ok_and(|attached| attached.entry.is_some())
+        self.attached.as_ref().is_ok_and(Attached::can_lease)
     }
 
     /// Frames that were overwritten while they were copied, seen to be so and thrown away.
@@ -191,8 +243,13 @@ impl Receiver {
     }
 
     /// Says how to wait from now on.
-    pub fn set_wait_mode(&mut self, wait_mode: WaitMode) {
-        self.wait_mode = wait_mode;
+    pub fn set_wait_mode(&mut self, mode: WaitMode) {
+        self.wait_mode = mode;
+    }
+
+    /// What ends a [`wait`](Self::wait) of this receiver from another thread.
+    pub fn canceller(&mut self) -> Canceller {
+        Canceller::new(Arc::clone(self.cancelled.get_or_insert_default()))
     }
 
     /// Waits until there is a frame newer than the last one taken: asleep, unless it is told to wait
@@ -204,76 +261,260 @@ impl Receiver {
     pub fn wait(&mut self, timeout: Duration) -> Result<Waited, Error> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            let attached = match &mut self.attached {
-                Ok(attached) => attached,
-                Err(end) => return Ok(Waited::Ended(*end)),
+            let (wake, rest) = match self.news(deadline)? {
+                News::Told(waited) => return Ok(waited),
+                News::None { wake, rest } => (wake, rest),
             };
-            let now = Instant::now();
-            let mut end = attached.ending;
-            let last_chance = end.is_none();
-            // The look comes first, and then wake word, state, latest in this order: what comes later changes the word, and
-            // the last frame is seen before the end.
-            if now >= attached.look_at {
-                attached.look_at = now + LOOK;
-                end = end.or(look(&attached.segment)?);
-                attached.ending = end;
-                self.seen.doubt(attached);
-            }
-            let wake = attached.control().map_or(0, slots::wake);
-            let (news, stated) = match attached.control() {
-                Some(control) => {
-                    let stated = stated(slots::state(control));
-                    (attached.newer(control, self.seen.frame).is_some(), stated)
-                }
-                None => (self.seen.is_news(attached.segment.slots.header(0)), None),
-            };
-            if !attached.segment.intact() {
-                end = Some(End::Broken);
-            } else if news && last_chance && attached.failed_at != Some(wake) {
-                return Ok(Waited::Frame);
-            }
-            // A sender that ended is not alive either, and said so before.
-            let end = if end == Some(End::Broken) {
-                end
-            } else {
-                stated.or(end)
-            };
-            if let Some(end) = end {
-                // A frame that a dead sender left stays where it is: not to be taken for the next one's.
-                // A broken one would pass for one without a control page; its sender makes another.
-                let native = attached.segment.control.is_some();
-                if matches!(end, End::Closed | End::Dead) || native && end == End::Broken {
-                    self.left = Some((attached.segment.id(), now + LEAVE));
-                }
-                // Let go of the memory, which the next segment may need.
-                self.attached = Err(end);
-                return Ok(Waited::Ended(end));
-            }
-            let left = deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(now));
-            if left.is_zero() {
-                return Ok(Waited::Timeout);
-            }
-            let left = left.min(attached.look_at.saturating_duration_since(now));
-            if attached.segment.control.is_some() {
-                let clock = monotonic_ns();
-                match (self.wait_mode, self.predictor.watch(clock)) {
-                    (WaitMode::Spin, _) => attached.watch(wake, left),
-                    (WaitMode::Predict, Some(due)) if due.contains(&clock) => {
-                        attached.watch(wake, left.min(Duration::from_nanos(due.end - clock)));
-                    }
-                    (WaitMode::Predict, Some(due)) => {
-                        let begin = Duration::from_nanos(due.start - clock);
-                        attached.sleep(wake, left.min(begin))?;
-                    }
-                    (WaitMode::Predict, None) | (WaitMode::Sleep, _) => {
-                        attached.sleep(wake, left)?;
+            let cancelled = self.cancelled.clone();
+            match self.rest(rest) {
+                Rest::Watch(time) => {
+                    let enough = || {
+                        cancelled
+                            .as_ref()
+                            .is_some_and(|cancelled| cancelled.is_set())
+                    };
+                    if let Ok(attached) = &self.attached {
+                        attached.watch(wake, time, enough);
                     }
                 }
-            } else {
-                thread::sleep(left.min(POLL));
-                attached.failed_at = None;
+                Rest::Sleep(time) => {
+                    let words = self.word(wake).into_iter();
+                    let words = words.chain(cancelled.as_ref().map(|cancelled| cancelled.word()));
+                    futex::wait_any(&words.collect::<Vec<_>>(), time)
+                        .map_err(|errno| self.name.failed("futex", errno))?;
+                }
             }
         }
+    }
+
+    /// Waits until one of several receivers has something to tell, and says which ones do and what, by their index. None: not in
+    /// time.
+    ///
+    /// It sleeps until one of them is woken, whatever their [`WaitMode`], on up to 120 segments with a control page; where the
+    /// system is older than Linux 5.16, and with segments without a control page, it looks every few milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait`](Self::wait).
+    pub fn wait_any(
+        receivers: &mut [&mut Self],
+        timeout: Duration,
+    ) -> Result<Vec<(usize, Waited)>, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let mut told = Vec::new();
+            let mut wakes = Vec::new();
+            let mut time = LOOK;
+            for (i, receiver) in receivers.iter_mut().enumerate() {
+                match receiver.news(deadline)? {
+                    News::Told(Waited::Timeout) => time = Duration::ZERO,
+                    News::Told(waited) => told.push((i, waited)),
+                    News::None { wake, rest } => {
+                        let rest = match &mut receiver.attached {
+                            Ok(attached) => attached.nap(rest),
+                            Err(_) => rest,
+                        };
+                        time = time.min(rest);
+                        wakes.push((i, wake));
+                    }
+                }
+            }
+            if !told.is_empty() || time.is_zero() {
+                return Ok(told);
+            }
+            let words = wakes.iter().flat_map(|&(i, wake)| {
+                let cancelled = receivers[i].cancelled.as_ref();
+                let word = receivers[i].word(wake);
+                word.into_iter()
+                    .chain(cancelled.map(|cancelled| cancelled.word()))
+            });
+            let words: Vec<_> = words.collect();
+            if words.len() > futex::MAX_WORDS {
+                time = time.min(POLL);
+            }
+            let slept = futex::wait_any(&words, time);
+            if let (Err(errno), Some(first)) = (slept, receivers.first()) {
+                return Err(first.name.failed("futex_waitv", errno));
+            }
+        }
+    }
+
+    /// The word to sleep on, and what it must still be.
+    fn word(&self, wake: u32) -> Option<(&crate::protocol::sync::AtomicU32, u32)> {
+        let attached = self.attached.as_ref().ok()?;
+        attached.control().map(|control| (&control.wake, wake))
+    }
+
+    /// Looks whether there is something to tell.
+    fn news(&mut self, deadline: Option<Instant>) -> Result<News, Error> {
+        if let Some(cancelled) = &self.cancelled
+            && cancelled.take()
+        {
+            return Ok(News::Told(Waited::Cancelled));
+        }
+        self.leave_the_parents()?;
+        let attached = match &mut self.attached {
+            Ok(attached) => attached,
+            Err(end) => return Ok(News::Told(Waited::Ended(*end))),
+        };
+        let now = Instant::now();
+        let last_chance = attached.ending.is_none();
+        // The look comes first, and then wake word, state, latest in this order: what comes later changes the word, and
+        // the last frame is seen before the end.
+        if attached.look_if_due(now)? {
+            self.seen.doubt(attached);
+        }
+        let mut end = attached.ending;
+        let wake = attached.control().map_or(0, slots::wake);
+        let (news, stated) = if let Some(control) = attached.control() {
+            let stated = stated(slots::state(control));
+            (attached.newer(control, self.seen.frame).is_some(), stated)
+        } else {
+            let header = attached.segment().slots.header(0);
+            (self.seen.is_news(header), None)
+        };
+        if !attached.segment().intact() {
+            end = Some(End::Broken);
+        } else if news && last_chance && attached.failed_at != Some(wake) {
+            return Ok(News::Told(Waited::Frame));
+        }
+        // A sender that ended is not alive either, and said so before.
+        let end = if end == Some(End::Broken) {
+            end
+        } else {
+            stated.or(end)
+        };
+        if let Some(end) = end {
+            self.end(end, now);
+            return Ok(News::Told(Waited::Ended(end)));
+        }
+        let left = deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(now));
+        if left.is_zero() {
+            return Ok(News::Told(Waited::Timeout));
+        }
+        Ok(News::None {
+            wake,
+            rest: left.min(attached.look_at.saturating_duration_since(now)),
+        })
+    }
+
+    /// Lets go of a segment that ended, and of its memory, which the next one may need.
+    fn end(&mut self, end: End, now: Instant) {
+        let Ok(attached) = &self.attached else {
+            return;
+        };
+        let native = attached.control().is_some();
+        // A frame that a dead sender left stays where it is: not to be taken for the next one's. And whatever ended a segment with
+        // a control page may have lied: the sender's next one is another file. A plain one that was replaced is looked at
+        // again at once.
+        if native || matches!(end, End::Closed | End::Dead) {
+            self.left = Some((attached.segment().id(), now + LEAVE));
+        }
+        self.attached = Err(end);
+    }
+
+    /// In a process that was forked: opens the segment anew, since locks and leases so far are the parent's.
+    fn leave_the_parents(&mut self) -> Result<(), Error> {
+        if let Ok(attached) = &self.attached
+            && !attached.segment().is_ours()
+        {
+            self.attached = Err(End::Replaced);
+            self.reopen()?;
+        }
+        Ok(())
+    }
+
+    /// How to wait for so long at most.
+    fn rest(&mut self, rest: Duration) -> Rest {
+        let Ok(attached) = &mut self.attached else {
+            return Rest::Sleep(rest);
+        };
+        if attached.control().is_none() {
+            return Rest::Sleep(attached.nap(rest));
+        }
+        let clock = monotonic_ns();
+        match (self.wait_mode, self.predictor.watch(clock)) {
+            (WaitMode::Spin, _) => Rest::Watch(rest),
+            (WaitMode::Predict, Some(Range { start, end })) if start <= clock => {
+                Rest::Watch(rest.min(Duration::from_nanos(end - clock)))
+            }
+            (WaitMode::Predict, Some(due)) => {
+                let begin = Duration::from_nanos(due.start - clock);
+                Rest::Sleep(attached.nap(rest.min(begin)))
+            }
+            (WaitMode::Predict, None) | (WaitMode::Sleep, _) => Rest::Sleep(attached.nap(rest)),
+        }
+    }
+
+    /// Before a frame is taken without [`wait`](Self::wait): what that does now and then.
+    fn attend(&mut self) -> Result<&mut Attached, Error> {
+        self.leave_the_parents()?;
+        let now = Instant::now();
+        if let Ok(attached) = &mut self.attached
+            // A receiver that waits has looked by then.
+            && now >= attached.look_at + LOOK
+        {
+            if attached.look_if_due(now)? {
+                self.seen.doubt(attached);
+            }
+            let stated = attached
+                .control()
+                .and_then(|control| stated(slots::state(control)));
+            let news = attached
+                .control()
+                .is_some_and(|control| attached.newer(control, self.seen.frame).is_some());
+            if let Some(end) = stated.or(attached.ending)
+                && (!news || end == End::Broken)
+            {
+                self.end(end, now);
+            }
+        }
+        match &mut self.attached {
+            Ok(attached) => Ok(attached),
+            Err(end) => Err(Error::Ended {
+                name: self.name.clone(),
+                end: *end,
+            }),
+        }
+    }
+
+    /// Takes the latest frame under a lease entry.
+    fn take(&mut self) -> Result<Option<(Taken, Words)>, Error> {
+        let seen = self.seen.frame;
+        let attached = self.attend()?;
+        // Before the first look at `latest`, as in `wait`.
+        attached.failed_at = attached.control().map(slots::wake);
+        let Some(taken) = attached.hold(seen) else {
+            return Ok(None);
+        };
+        let Some(control) = attached.control() else {
+            return Ok(None);
+        };
+        let words = attached.words(control, taken.latest.slot);
+        if !attached.segment().intact() {
+            drop(Hold::new(&*attached.shared, taken));
+            return Ok(None);
+        }
+        Ok(Some((taken, words)))
+    }
+
+    /// What is known of a frame that was taken by its number.
+    fn receive(&mut self, number: u64, words: &Words, via: Via, now: u64) -> Result<Frame, Error> {
+        let skipped = self.seen.take(number);
+        if self.wait_mode == WaitMode::Predict {
+            self.predictor.published(number, words.publish_ns);
+        }
+        let attached = self.attached.as_ref().map_err(|&end| Error::Ended {
+            name: self.name.clone(),
+            end,
+        })?;
+        let shape = attached.shape(words.header)?;
+        let received = Received {
+            number,
+            skipped,
+            via,
+        };
+        Ok(words.frame(attached, received, shape, now, &mut self.wall))
     }
 
     /// Takes the latest frame in place. `None`: there is nothing new that is whole, or this receiver
@@ -283,95 +524,210 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits.
+    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits, [`Error::Ended`] when the segment
+    /// has ended: [`reopen`](Self::reopen) finds the next one.
     pub fn lease(&mut self) -> Result<Option<Lease<'_>>, Error> {
-        let Ok(attached) = &mut self.attached else {
+        let Some((taken, words)) = self.take()? else {
             return Ok(None);
         };
-        // Before the first look at `latest`, as in `wait`.
-        attached.failed_at = attached.control().map(slots::wake);
-        let attached = &*attached;
-        let Some((latest, hold)) = attached.hold(self.seen.frame) else {
+        let (number, found_ns) = (taken.latest.frame, taken.found_ns);
+        let frame = self.receive(number, &words, Via::Leased, found_ns);
+        let Ok(attached) = &self.attached else {
             return Ok(None);
         };
-        let words = attached.words(hold.control, latest.slot);
-        if !attached.segment.intact() {
-            return Ok(None);
+        // From here on every return gives the entry back.
+        let mut hold = Hold::new(&*attached.shared, taken);
+        let frame = frame?;
+        if !hold.set_meta_len(frame.shape, words.meta_len) {
+            return Err(meta_too_long(attached, &frame, &words));
         }
-        let skipped = self.seen.take(latest.frame);
-        if self.wait_mode == WaitMode::Predict {
-            self.predictor.published(latest.frame, words.publish_ns);
-        }
-        let shape = attached.shape(words.header)?;
-        let (number, found_ns) = (latest.frame, hold.found_ns);
-        let frame = words.frame(
-            number,
-            shape,
-            skipped,
-            Via::Leased,
-            found_ns,
-            &mut self.wall,
-        );
         Ok(Some(Lease { hold, frame }))
     }
 
-    /// Copies the pixels of the latest frame over what is in `pixels`. `None`: there is nothing new that is whole.
+    /// The same as [`lease`](Self::lease), for a lease that borrows nothing: it can be kept, queued and sent to other threads.
+    /// Each that is held takes one of the segment's `slots - 2` lease entries, so one receiver may hold several. `None` also when
+    /// no entry is left: [`copy`](Self::copy) then.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use shm_frame::{Name, Receiver};
+    /// # fn main() -> Result<(), shm_frame::Error> {
+    /// let mut receiver = Receiver::open(&Name::new("/cam")?)?;
+    /// receiver.wait(Duration::from_secs(1))?;
+    /// if let Some(lease) = receiver.lease_owned()? {
+    ///     std::thread::spawn(move || println!("{} bytes", lease.pixels().len()));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`lease`](Self::lease).
+    pub fn lease_owned(&mut self) -> Result<Option<OwnedLease>, Error> {
+        let Some((taken, words)) = self.take()? else {
+            return Ok(None);
+        };
+        let (number, found_ns) = (taken.latest.frame, taken.found_ns);
+        let frame = self.receive(number, &words, Via::Leased, found_ns);
+        let Ok(attached) = &self.attached else {
+            return Ok(None);
+        };
+        // From here on every return gives the entry back.
+        let mut hold = Hold::new(Arc::clone(&attached.shared), taken);
+        let frame = frame?;
+        if !hold.set_meta_len(frame.shape, words.meta_len) {
+            return Err(meta_too_long(attached, &frame, &words));
+        }
+        Ok(Some(OwnedLease { hold, frame }))
+    }
+
+    /// Copies the pixels of the latest frame over what is in `pixels`. `None`: there is nothing new that is whole, and `pixels` is
+    /// empty.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits, [`Error::NoMemory`] if there is none
-    /// for the copy.
+    /// for the copy, [`Error::Ended`] when the segment has ended: [`reopen`](Self::reopen) finds the next one.
     pub fn copy(&mut self, pixels: &mut Vec<u8>) -> Result<Option<Frame>, Error> {
-        let Ok(attached) = &mut self.attached else {
-            return Ok(None);
-        };
+        self.copy_to(&mut Target::Vec(pixels), None)
+    }
+
+    /// The same, and the bytes that the sender added to the frame over those in `meta`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`copy`](Self::copy).
+    pub fn copy_with_meta(
+        &mut self,
+        pixels: &mut Vec<u8>,
+        meta: &mut Vec<u8>,
+    ) -> Result<Option<Frame>, Error> {
+        self.copy_to(&mut Target::Vec(pixels), Some(meta))
+    }
+
+    /// The same into a slice, which must be as long as the frame. `None`: there is nothing new that is whole, and the slice holds
+    /// zeros, or what it held if nothing was tried.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if the frame is of another length, which says its shape; that frame is not taken. Else as for
+    /// [`copy`](Self::copy).
+    pub fn copy_to_slice(&mut self, pixels: &mut [u8]) -> Result<Option<Frame>, Error> {
+        self.copy_to(&mut Target::Slice(pixels), None)
+    }
+
+    fn copy_to(
+        &mut self,
+        pixels: &mut Target<'_>,
+        mut meta: Option<&mut Vec<u8>>,
+    ) -> Result<Option<Frame>, Error> {
+        if let Target::Vec(pixels) = pixels {
+            pixels.clear();
+        }
+        if let Some(meta) = &mut meta {
+            meta.clear();
+        }
+        let copied = self.try_to_copy(pixels, &mut meta);
+        if !matches!(copied, Ok(Some(_))) {
+            // Nobody is to take bytes for a frame that may be torn.
+            if !matches!(copied, Err(Error::Length { .. })) {
+                pixels.clear();
+            }
+            if let Some(meta) = &mut meta {
+                meta.clear();
+            }
+        }
+        copied
+    }
+
+    fn try_to_copy(
+        &mut self,
+        pixels: &mut Target<'_>,
+        meta: &mut Option<&mut Vec<u8>>,
+    ) -> Result<Option<Frame>, Error> {
+        let seen = self.seen.frame;
+        let attached = self.attend()?;
         attached.failed_at = Some(attached.control().map_or(0, slots::wake));
-        let attached = &*attached;
-        let Some(control) = attached.control() else {
-            return copy_plain(attached, &mut self.seen, &mut self.torn, pixels);
+        if attached.control().is_none() {
+            let (Ok(attached), seen, torn) = (&self.attached, &mut self.seen, &mut self.torn)
+            else {
+                return Ok(None);
+            };
+            return copy_plain(attached, seen, torn, pixels);
+        }
+        let copy = |attached: &Attached,
+                    words: &Words,
+                    slot,
+                    pixels: &mut Target<'_>,
+                    meta: &mut Option<&mut Vec<u8>>| {
+            let shape = attached.copy(slot, words.header, pixels)?;
+            let slots = &attached.segment().slots;
+            let fits = meta
+                .as_mut()
+                .is_none_or(|meta| slots.copy_meta(slot, shape, words.meta_len, meta));
+            Ok::<_, Error>((shape, fits))
         };
+        let mut torn = 0;
         let mut taken = None;
-        for _ in 0..if attached.entry.is_some() {
+        for _ in 0..if attached.can_lease() {
             COPIES_BEFORE_A_LEASE
         } else {
             COPIES
         } {
-            let Some(latest) = attached.newer(control, self.seen.frame) else {
-                return Ok(None);
+            let Some(control) = attached.control() else {
+                break;
+            };
+            let Some(latest) = attached.newer(control, seen) else {
+                break;
             };
             if !slots::begin_copy(control, latest) {
                 continue;
             }
             let words = attached.words(control, latest.slot);
-            let shape = attached.copy(latest.slot, words.header, pixels);
+            let copied = copy(attached, &words, latest.slot, pixels, meta);
             if slots::end_copy(control, latest) {
-                taken = Some((latest, words, shape));
+                taken = Some((latest, words, copied));
                 break;
             }
-            self.torn += 1;
+            torn += 1;
         }
         if taken.is_none()
-            && let Some((latest, hold)) = attached.hold(self.seen.frame)
+            && torn > 0
+            && let Some(held) = attached.hold(seen)
+            && let Some(control) = attached.control()
         {
+            let latest = held.latest;
             let words = attached.words(control, latest.slot);
-            let shape = attached.copy(hold.held.slot(), words.header, pixels);
-            taken = Some((latest, words, shape));
+            let copied = copy(attached, &words, held.held.slot(), pixels, meta);
+            drop(Hold::new(&*attached.shared, held));
+            taken = Some((latest, words, copied));
         }
-        let Some((latest, words, shape)) = taken.filter(|_| attached.segment.intact()) else {
+        let intact = attached.segment().intact();
+        self.torn += torn;
+        let Some((latest, words, copied)) = taken.filter(|_| intact) else {
             return Ok(None);
         };
-        let skipped = self.seen.take(latest.frame);
-        if self.wait_mode == WaitMode::Predict {
-            self.predictor.published(latest.frame, words.publish_ns);
+        if matches!(copied, Err(Error::Length { .. })) {
+            return Err(copied.expect_err("it is an error"));
         }
-        let (number, now) = (latest.frame, monotonic_ns());
-        Ok(Some(words.frame(
-            number,
-            shape?,
-            skipped,
-            Via::Copied,
-            now,
-            &mut self.wall,
-        )))
+        let now = monotonic_ns();
+        let frame = self.receive(latest.frame, &words, Via::Copied, now);
+        let (_, fits) = copied?;
+        let frame = frame?;
+        match &self.attached {
+            Ok(attached) if !fits => Err(meta_too_long(attached, &frame, &words)),
+            _ => Ok(Some(frame)),
+        }
+    }
+}
+
+/// A frame that claims more of the sender's own bytes than a slot has.
+fn meta_too_long(attached: &Attached, frame: &Frame, words: &Words) -> Error {
+    let geometry = attached.segment().slots.geometry();
+    let room = geometry.meta(frame.shape.bytes());
+    Error::MetaTooLong {
+        got: words.meta_len,
+        room: room.map_or(0, |(_, room)| room),
     }
 }

@@ -9,6 +9,7 @@ use super::{COPIES, Seen};
 use crate::clock::unix_ns;
 use crate::protocol::header::FrameHeader;
 use crate::protocol::sync::{Ordering, fence};
+use crate::segment::mapping::Target;
 use crate::{Error, Shape};
 
 /// How long to watch such a segment for a whole frame before each copy.
@@ -23,14 +24,14 @@ pub(super) fn copy_plain(
     attached: &Attached,
     seen: &mut Seen,
     torn: &mut u64,
-    pixels: &mut Vec<u8>,
+    pixels: &mut Target<'_>,
 ) -> Result<Option<Frame>, Error> {
     let Some((header, shape)) = copy_between_writes(attached, seen, torn, pixels)
         .or_else(|| copy_still_picture(attached, seen, torn, pixels))
     else {
         return Ok(None);
     };
-    if !attached.segment.intact() {
+    if !attached.segment().intact() {
         return Ok(None);
     }
     seen.stamp = Some(header.timestamp_ms);
@@ -39,10 +40,15 @@ pub(super) fn copy_plain(
     seen.take(number);
     Ok(Some(Frame {
         number,
+        session: 0,
         shape: shape?,
         sent_ms: header.timestamp_ms,
         received_ms: unix_ns().div_euclid(1_000_000),
+        begun_ns: 0,
+        published_ns: 0,
+        captured_ns: None,
         delay_ns: age_ns(header),
+        found: header.timestamp_ms < attached.came_ms,
         skipped: 0,
         via: Via::Plain,
     }))
@@ -57,9 +63,9 @@ fn copy_between_writes(
     attached: &Attached,
     seen: &Seen,
     torn: &mut u64,
-    pixels: &mut Vec<u8>,
+    pixels: &mut Target<'_>,
 ) -> Option<Copied> {
-    let slots = &attached.segment.slots;
+    let slots = &attached.segment().slots;
     let end = Instant::now() + PLAIN_WATCH;
     for _ in 0..COPIES {
         let mut header = slots.header(0);
@@ -88,7 +94,7 @@ fn copy_still_picture(
     attached: &Attached,
     seen: &Seen,
     torn: &mut u64,
-    pixels: &mut Vec<u8>,
+    pixels: &mut Target<'_>,
 ) -> Option<Copied> {
     if seen
         .taken_at
@@ -96,7 +102,7 @@ fn copy_still_picture(
     {
         return None;
     }
-    let slots = &attached.segment.slots;
+    let slots = &attached.segment().slots;
     let first = slots.header(0);
     let shape = attached.copy(0, first, pixels).ok()?;
     fence(Ordering::Acquire);
@@ -112,10 +118,10 @@ fn copy_still_picture(
     }
     let mut again = Vec::new();
     if attached.shape(second).ok()? == shape {
-        slots.copy(0, shape, &mut again).ok()?;
+        slots.copy(0, shape, &mut Target::Vec(&mut again)).ok()?;
         fence(Ordering::Acquire);
     }
-    if again == *pixels && attached.shape(slots.header(0)).ok()? == shape {
+    if again == pixels.bytes() && attached.shape(slots.header(0)).ok()? == shape {
         return Some((second, Ok(shape)));
     }
     *torn += 1;

@@ -8,6 +8,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -17,13 +18,15 @@ use nix::libc;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::linkat;
 
+use super::fork::OwnFile;
 use super::found::{Contents, FileId, Found, errno_of, named, refused};
 use super::mapping::{Access, Control, Slots};
 use super::{LOOK, Segment, lock};
 use crate::name::DIRECTORY;
 use crate::protocol::layout::{Geometry, MAGIC, VERSION};
 use crate::protocol::sync::Ordering;
-use crate::{Error, Name};
+use crate::sender::random;
+use crate::{Error, Holder, Name};
 
 /// How often to begin again when other processes keep changing the name.
 const TRIES: u32 = 100;
@@ -89,11 +92,13 @@ fn unchanged(name: &Name, call: &'static str, error: io::Error) -> Error {
 
 /// Waits, within bounds, for the right to change what the name means.
 fn lock_name(file: &File, name: &Name, tries: u32) -> Result<(), Error> {
-    for _ in 0..tries {
+    for left in (0..tries).rev() {
         if lock::take(file, lock::NAME).map_err(name.errno("fcntl"))? {
             return Ok(());
         }
-        thread::sleep(Duration::from_millis(1));
+        if left > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
     Err(Error::Busy {
         name: name.clone(),
@@ -114,8 +119,8 @@ impl Segment {
     pub(crate) fn create(name: &Name, plan: Plan, replace: bool) -> Result<Self, Error> {
         let segment = match Self::unnamed(name, plan) {
             Err(error @ Error::NoRoom { .. }) => {
-                make_room(name, plan.geometry, replace, error)?;
-                Self::unnamed_after_making_room(name, plan)?
+                let removed = make_room(name, plan.geometry, replace, error)?;
+                Self::unnamed_after_making_room(name, plan, &removed)?
             }
             result => result?,
         };
@@ -145,10 +150,12 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`Error::TakenOver`] when the name is somebody else's by now.
-    pub(crate) fn create_next(&self, plan: Plan) -> Result<Self, Error> {
+    /// [`Error::TakenOver`] when the name is another sender's by now. [`Error::Busy`] when another process does not let go of
+    /// [`lock::NAME`]: after some time if this one is `patient`, else at once.
+    pub(crate) fn create_next(&self, plan: Plan, patient: bool) -> Result<Self, Error> {
         let next = Self::unnamed(&self.name, plan)?;
-        lock_name(&self.file, &self.name, NAME_LOCK_TRIES_AT_WORK)?;
+        let tries = if patient { NAME_LOCK_TRIES_AT_WORK } else { 1 };
+        lock_name(&self.file, &self.name, tries)?;
         let placed = self.place(&next);
         lock::give(&self.file, lock::NAME);
         placed.map(|()| next)
@@ -199,12 +206,19 @@ impl Segment {
         Ok(())
     }
 
-    /// The same, when a dead sender's memory was just given up: its receivers let go of it within their next look.
-    fn unnamed_after_making_room(name: &Name, plan: Plan) -> Result<Self, Error> {
-        for _ in 0..20 {
+    /// The same, when the segment of a dead sender was just removed: its receivers let go of its memory within their next look.
+    fn unnamed_after_making_room(name: &Name, plan: Plan, removed: &Found) -> Result<Self, Error> {
+        for looks in 0..20 {
             match Self::unnamed(name, plan) {
                 Err(Error::NoRoom { .. }) => thread::sleep(LOOK),
                 result => return result,
+            }
+            if looks == 10 {
+                // A receiver that is stopped still has it. The owner is dead, and receivers are guarded against truncation.
+                removed
+                    .file
+                    .set_len(0)
+                    .map_err(|error| name.failed("ftruncate", error))?;
             }
         }
         Self::unnamed(name, plan)
@@ -215,7 +229,7 @@ impl Segment {
         // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH; see open(2), O_TMPFILE.
         let file = format!(
             "/proc/self/fd/{}",
-            std::os::fd::AsRawFd::as_raw_fd(&self.file)
+            std::os::fd::AsRawFd::as_raw_fd(&*self.file)
         );
         match linkat(
             AT_FDCWD,
@@ -233,16 +247,24 @@ impl Segment {
     /// Puts this segment in the place of `last`, whose [`lock::NAME`] the caller holds.
     fn rename_over(&self, last: FileId) -> Result<(), Error> {
         remove_successor(last);
-        let mut temporary = successor(last);
-        if !self.link(&temporary)? {
-            // Another user's, who wants to be in the way. This name nobody knows before.
+        // The first of these names may be taken by another user, who means to be in the way. The others nobody knows before.
+        let names = (0..8).map(|i| {
+            let mut temporary = successor(last);
+            if i > 0 {
+                temporary
+                    .as_mut_os_string()
+                    .push(format!("-{:x}", random()));
+            }
             temporary
-                .as_mut_os_string()
-                .push(format!("-{:x}", self.session));
-            if !self.link(&temporary)? {
-                return Err(self.name.failed("linkat", Errno::EEXIST));
+        });
+        let mut placed = None;
+        for temporary in names {
+            if self.link(&temporary)? {
+                placed = Some(temporary);
+                break;
             }
         }
+        let temporary = placed.ok_or_else(|| self.name.failed("linkat", Errno::EEXIST))?;
         fs::rename(&temporary, self.name.path()).map_err(|error| {
             // Nothing more can be done about a name that can't be removed.
             let _ = fs::remove_file(&temporary);
@@ -298,14 +320,14 @@ impl Segment {
             .metadata()
             .map_err(|error| name.failed("fstat", error))?;
         Ok(Self {
-            slots: Slots::map(&file, name, geometry, Access::Write)?,
+            slots: Arc::new(Slots::map(&file, name, geometry, Access::Write)?),
             control: Some(control),
             name: name.clone(),
             id: FileId::of(&metadata),
             len: metadata.len(),
             session: plan.session,
             pid,
-            file,
+            file: OwnFile::new(file),
         })
     }
 }
@@ -336,6 +358,7 @@ fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<(), Error> {
                     name: name.clone(),
                     needed: geometry.len() as u64,
                     available: available(name)?,
+                    holders: holders(),
                 });
             }
             Err(errno) => return Err(name.failed("posix_fallocate", errno)),
@@ -349,8 +372,43 @@ fn available(name: &Name) -> Result<u64, Error> {
     Ok(fs.blocks_available() * fs.fragment_size())
 }
 
+/// Processes of this user that map segments without a name: what they hold, no list of files shows.
+fn holders() -> Vec<Holder> {
+    let mut holders = Vec::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let pid = process
+            .file_name()
+            .to_str()
+            .and_then(|pid| pid.parse().ok());
+        // Another user's maps cannot be read.
+        let (Some(pid), Ok(maps)) = (pid, fs::read_to_string(process.path().join("maps"))) else {
+            continue;
+        };
+        let bytes = held_without_a_name(&maps);
+        if bytes > 0 {
+            let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            holders.push(Holder::new(pid, command.trim_end().to_owned(), bytes));
+        }
+    }
+    holders
+}
+
+/// Bytes that the lines of a `/proc/PID/maps` have of removed files in `/dev/shm`; see `proc_pid_maps(5)`.
+fn held_without_a_name(maps: &str) -> u64 {
+    let bytes = |line: &str| {
+        if !line.ends_with(" (deleted)") || !line.contains(&format!(" {DIRECTORY}/")) {
+            return None;
+        }
+        let (from, to) = line.split_whitespace().next()?.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        address(to)?.checked_sub(address(from)?)
+    };
+    maps.lines().filter_map(bytes).sum()
+}
+
 /// Removes a dead sender's segment, if a new one does not fit beside it but fits in its place; else fails with `error`.
-fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Result<(), Error> {
+fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Result<Found, Error> {
     let Some(found) = Found::open(name)? else {
         return Err(error);
     };
@@ -358,7 +416,7 @@ fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Re
         return Err(error);
     }
     if !replace {
-        // That somebody is there matters more than that there is no room beside him.
+        // That there is a living sender matters more than that there is no room beside it.
         found.may_be_replaced()?;
     }
     if !found.abandoned()? {
@@ -368,5 +426,22 @@ fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Re
     if available(name)? + held < geometry.len() as u64 {
         return Err(error);
     }
-    found.remove()
+    found.remove()?;
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removed_segments_that_a_process_maps_are_counted() {
+        let maps = "\
+7f0000000000-7f0000300000 r--s 00000000 00:1a 12 /dev/shm/cam (deleted)
+7f0000300000-7f0000301000 rw-s 00300000 00:1a 12 /dev/shm/cam (deleted)
+7f0000400000-7f0000700000 r--s 00000000 00:1a 13 /dev/shm/alive
+7f0000800000-7f0000900000 r--s 00000000 00:1b 14 /tmp/other (deleted)
+";
+        assert_eq!(held_without_a_name(maps), 0x30_1000);
+    }
 }

@@ -9,7 +9,10 @@
 /// So many bytes are cold at any rate: two frames and two slots push each other out of most processors' caches.
 const COLD_FROM: usize = 4 << 20;
 
-/// Copies `len` bytes. Another process may be changing them: then what arrives is torn, byte for byte.
+/// Copies `len` bytes, of which another process may be writing either side: then bytes that are torn arrive.
+///
+/// Such a race has no meaning in Rust between plain accesses. So where it matters the bytes are moved by assembly, which the
+/// compiler does not look into, or by atomics.
 ///
 /// # Safety
 ///
@@ -21,7 +24,7 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
         return unsafe { avx2(dst, src, len, false) };
     }
     // SAFETY: this function's own contract.
-    unsafe { std::ptr::copy_nonoverlapping(src, dst, len) }
+    unsafe { bytes(dst, src, len) }
 }
 
 /// Copies `len` bytes into a slot. When it returns, a Release store publishes them.
@@ -64,60 +67,128 @@ pub(crate) fn fetch(line: *const u8, write: bool) {
     let _ = (line, write);
 }
 
+/// Copies bytes without AVX2, in assembly or as relaxed atomics.
+///
+/// # Safety
+///
+/// As for [`copy`].
+unsafe fn bytes(dst: *mut u8, src: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: `len` readable bytes at `src`, `len` writable ones at `dst`; the direction flag is clear on entry to any function
+    // (System V ABI, 3.2.1).
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rdi") dst => _,
+            inout("rsi") src => _,
+            options(nostack, preserves_flags),
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+        const WORD: usize = size_of::<u64>();
+        let mut at = 0;
+        // Words where both sides are aligned: pixels begin at a multiple of 8, and so do large allocations.
+        if (src as usize | dst as usize).is_multiple_of(WORD) {
+            while at + WORD <= len {
+                // SAFETY: at + WORD <= len, and the address is aligned; every access to these bytes is atomic here.
+                let from = unsafe { &*src.add(at).cast::<AtomicU64>() };
+                // SAFETY: as above.
+                let to = unsafe { &*dst.add(at).cast::<AtomicU64>() };
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+                at += WORD;
+            }
+        }
+        while at < len {
+            // SAFETY: at < len.
+            let from = unsafe { &*src.add(at).cast::<AtomicU8>() };
+            // SAFETY: at < len.
+            let to = unsafe { &*dst.add(at).cast::<AtomicU8>() };
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            at += 1;
+        }
+    }
+}
+
 /// # Safety
 ///
 /// As for [`copy`], on a processor with AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-#[expect(
-    clippy::multiple_unsafe_ops_per_block,
-    reason = "one step of the loop: four loads and four stores"
-)]
-#[expect(
-    clippy::cast_ptr_alignment,
-    reason = "loadu and storeu take any address; stream's is aligned below"
-)]
 unsafe fn avx2(dst: *mut u8, src: *const u8, len: usize, past_the_cache: bool) {
-    use std::arch::x86_64::{
-        __m256i, _mm_sfence, _mm256_loadu_si256, _mm256_storeu_si256, _mm256_stream_si256,
-    };
+    use std::arch::asm;
+
     const LINE: usize = 64;
     const STEP: usize = 128;
 
     // Up to the first line boundary of the destination, so that each store stays within a line.
     let head = dst.align_offset(LINE).min(len);
     // SAFETY: head <= len.
-    unsafe { std::ptr::copy_nonoverlapping(src, dst, head) };
-    let mut at = head;
-    while len - at >= STEP {
-        // SAFETY: at + STEP <= len; dst + at is a multiple of LINE, as stream wants of 32.
+    unsafe { bytes(dst, src, head) };
+    let steps = (len - head) / STEP;
+    let end = head + steps * STEP;
+    if steps > 0 && past_the_cache {
+        // SAFETY: steps * STEP bytes from `head` on are readable and writable; dst + head is a multiple of LINE, as vmovntdq wants
+        // of 32. The sfence: neither a Release store nor fence(Release) orders stores past the cache on x86 (Intel SDM 3A, 9.2.2).
         unsafe {
-            let from = src.add(at).cast::<__m256i>();
-            let to = dst.add(at).cast::<__m256i>();
-            let a = _mm256_loadu_si256(from);
-            let b = _mm256_loadu_si256(from.add(1));
-            let c = _mm256_loadu_si256(from.add(2));
-            let d = _mm256_loadu_si256(from.add(3));
-            if past_the_cache {
-                _mm256_stream_si256(to, a);
-                _mm256_stream_si256(to.add(1), b);
-                _mm256_stream_si256(to.add(2), c);
-                _mm256_stream_si256(to.add(3), d);
-            } else {
-                _mm256_storeu_si256(to, a);
-                _mm256_storeu_si256(to.add(1), b);
-                _mm256_storeu_si256(to.add(2), c);
-                _mm256_storeu_si256(to.add(3), d);
-            }
+            asm!(
+                "2:",
+                "vmovdqu {a}, [{src}]",
+                "vmovdqu {b}, [{src} + 32]",
+                "vmovdqu {c}, [{src} + 64]",
+                "vmovdqu {d}, [{src} + 96]",
+                "vmovntdq [{dst}], {a}",
+                "vmovntdq [{dst} + 32], {b}",
+                "vmovntdq [{dst} + 64], {c}",
+                "vmovntdq [{dst} + 96], {d}",
+                "add {src}, 128",
+                "add {dst}, 128",
+                "dec {steps}",
+                "jnz 2b",
+                "sfence",
+                src = inout(reg) src.wrapping_add(head) => _,
+                dst = inout(reg) dst.wrapping_add(head) => _,
+                steps = inout(reg) steps => _,
+                a = out(ymm_reg) _,
+                b = out(ymm_reg) _,
+                c = out(ymm_reg) _,
+                d = out(ymm_reg) _,
+                options(nostack),
+            );
         }
-        at += STEP;
+    } else if steps > 0 {
+        // SAFETY: as above, but that vmovdqu takes any address.
+        unsafe {
+            asm!(
+                "2:",
+                "vmovdqu {a}, [{src}]",
+                "vmovdqu {b}, [{src} + 32]",
+                "vmovdqu {c}, [{src} + 64]",
+                "vmovdqu {d}, [{src} + 96]",
+                "vmovdqu [{dst}], {a}",
+                "vmovdqu [{dst} + 32], {b}",
+                "vmovdqu [{dst} + 64], {c}",
+                "vmovdqu [{dst} + 96], {d}",
+                "add {src}, 128",
+                "add {dst}, 128",
+                "dec {steps}",
+                "jnz 2b",
+                src = inout(reg) src.wrapping_add(head) => _,
+                dst = inout(reg) dst.wrapping_add(head) => _,
+                steps = inout(reg) steps => _,
+                a = out(ymm_reg) _,
+                b = out(ymm_reg) _,
+                c = out(ymm_reg) _,
+                d = out(ymm_reg) _,
+                options(nostack),
+            );
+        }
     }
-    if past_the_cache {
-        // Neither a Release store nor fence(Release) orders stores past the cache on x86 (Intel SDM 3A, 9.2.2).
-        _mm_sfence();
-    }
-    // SAFETY: at <= len.
-    unsafe { std::ptr::copy_nonoverlapping(src.add(at), dst.add(at), len - at) };
+    // SAFETY: end <= len.
+    unsafe { bytes(dst.wrapping_add(end), src.wrapping_add(end), len - end) };
 }
 
 #[cfg(test)]

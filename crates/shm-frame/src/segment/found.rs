@@ -105,6 +105,13 @@ impl Found {
             Err(Errno::EISDIR) => return Err(not("a directory")),
             Err(Errno::ENXIO) => return Err(not("a socket or a device")),
             Err(Errno::EACCES | Errno::EPERM) => return Err(denied(name)),
+            // Another process has a lease on the file (F_SETLEASE), which opening it for writing would break.
+            Err(Errno::EAGAIN) => {
+                return Err(Error::Busy {
+                    name: name.clone(),
+                    tries: 1,
+                });
+            }
             Err(errno) => return Err(name.failed("open", errno)),
         };
         let metadata = file
@@ -278,6 +285,10 @@ fn denied(name: &Name) -> Error {
             owner: user(metadata.uid()),
             mode: metadata.permissions().mode() & 0o7777,
         },
+        // It went in the meantime.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Error::NotFound { name: name.clone() }
+        }
         Err(error) => name.failed("stat", error),
     }
 }

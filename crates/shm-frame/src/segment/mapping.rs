@@ -6,12 +6,16 @@
 
 #![expect(unsafe_code, reason = "shared memory")]
 
-use std::os::fd::AsFd;
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use memmap2::{MmapOptions, MmapRaw};
+use nix::libc;
 
 use super::copy;
 use super::guard::{Guard, MAX_MAPPINGS};
+use crate::protocol::format::Scalar;
 use crate::protocol::layout::{ControlPage, Geometry, PAGE};
 use crate::protocol::slots::{Held, Writing};
 use crate::protocol::sync::{AtomicU32, Ordering, fence};
@@ -38,17 +42,55 @@ impl Mapping {
         len: usize,
         access: Access,
     ) -> Result<Self, Error> {
+        // By way of a description of its own: a mapping keeps that alive, and the file's locks with it.
+        let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+        let own = OpenOptions::new()
+            .read(true)
+            .write(access == Access::Write)
+            .custom_flags(libc::O_CLOEXEC)
+            .open(path)
+            .map_err(|source| name.failed("open(/proc/self/fd)", source))?;
         let mut options = MmapOptions::new();
         options.offset(at as u64).len(len);
-        let file = std::os::fd::AsRawFd::as_raw_fd(&file.as_fd());
+        let file = own.as_raw_fd();
         let raw = match access {
             Access::Read => options.map_raw_read_only(file),
             Access::Write => options.map_raw(file),
         }
         .map_err(|source| name.failed("mmap", source))?;
-        let guard = Guard::new(raw.as_ptr() as usize, raw.len())
+        let writable = access == Access::Write;
+        // SAFETY: a shared mapping, of this access, that is dropped after its guard: fields drop in their order. All that is
+        // read from it may be any bytes, zeros too.
+        let guard = unsafe { Guard::new(raw.as_ptr() as usize, raw.len(), writable) }
             .ok_or(Error::TooManyMappings { max: MAX_MAPPINGS })?;
         Ok(Self { guard, raw })
+    }
+}
+
+/// Where pixels are copied to.
+#[derive(Debug)]
+pub(crate) enum Target<'a> {
+    /// Whatever is in it is replaced.
+    Vec(&'a mut Vec<u8>),
+    /// As long as the pixels.
+    Slice(&'a mut [u8]),
+}
+
+impl Target<'_> {
+    /// Leaves no bytes of a copy that failed: they may be torn.
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Self::Vec(pixels) => pixels.clear(),
+            Self::Slice(pixels) => pixels.fill(0),
+        }
+    }
+
+    /// What was copied.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Vec(pixels) => pixels,
+            Self::Slice(pixels) => pixels,
+        }
     }
 }
 
@@ -144,7 +186,7 @@ impl Slots {
     }
 
     /// Step 7 but for the pixels: the slot's frame is not valid, then whose it will be.
-    pub(crate) fn begin(&mut self, writing: &Writing, header: FrameHeader) {
+    pub(crate) fn begin(&self, writing: &Writing, header: FrameHeader) {
         let words = self.header_words(writing.slot());
         words[FrameHeader::FRAME_VALID_AT / 4].store(0, Ordering::Relaxed);
         // frame_valid must not move below, for programs that know only the header.
@@ -155,18 +197,19 @@ impl Slots {
     }
 
     /// Step 9: the frame is valid, for programs that know only the header.
-    pub(crate) fn finish(&mut self, writing: &Writing) {
+    pub(crate) fn finish(&self, writing: &Writing) {
         fence(Ordering::SeqCst);
         self.header_words(writing.slot())[FrameHeader::FRAME_VALID_AT / 4]
             .store(1, Ordering::Relaxed);
     }
 
     /// The pixels of the slot that is being written.
-    pub(crate) fn pixels_mut(&mut self, writing: &mut Writing, shape: Shape) -> &mut [u8] {
+    pub(crate) fn pixels_mut<'a>(&'a self, writing: &'a mut Writing, shape: Shape) -> &'a mut [u8] {
         assert!(self.access == Access::Write, "slots mapped for reading");
         let start = self.pixels_start(writing.slot(), shape);
-        // SAFETY: the room was checked, and the mapping is writable. `writing` is odd, not the latest and in nobody's lease: no
-        // receiver has a reference to it, and those that copy it meanwhile throw that away.
+        // SAFETY: the room was checked, and the mapping is writable. `writing` is the only token of this slot, and borrowed for
+        // as long as the slice. Its slot is odd, not the latest and in no lease: no receiver has a reference to it, and those that
+        // copy it meanwhile throw the copy away.
         unsafe { std::slice::from_raw_parts_mut(start, shape.bytes()) }
     }
 
@@ -175,7 +218,7 @@ impl Slots {
     /// # Panics
     ///
     /// If there are not as many as the shape has.
-    pub(crate) fn write(&mut self, writing: &mut Writing, shape: Shape, pixels: &[u8], cold: bool) {
+    pub(crate) fn write(&self, writing: &mut Writing, shape: Shape, pixels: &[u8], cold: bool) {
         assert_eq!(pixels.len(), shape.bytes());
         let target = self.pixels_mut(writing, shape).as_mut_ptr();
         // SAFETY: both are shape.bytes() long, and `target` came from a unique borrow.
@@ -194,23 +237,84 @@ impl Slots {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`]: a sparse file has room for any shape, and its pages are not memory.
+    /// [`Error::NoMemory`]: a sparse file has room for any shape, and its pages are not memory. [`Error::Length`] if the target
+    /// is a slice of another length.
     pub(crate) fn copy(
         &self,
         slot: usize,
         shape: Shape,
-        target: &mut Vec<u8>,
+        target: &mut Target<'_>,
     ) -> Result<(), Error> {
-        target.clear();
-        target
-            .try_reserve_exact(shape.bytes())
-            .map_err(|_| Error::NoMemory { shape })?;
         let start = self.pixels_start(slot, shape);
-        // SAFETY: the room was checked on one side and reserved on the other.
-        unsafe { copy::copy(target.as_mut_ptr(), start, shape.bytes()) };
-        // SAFETY: that many bytes were reserved and copied.
-        unsafe { target.set_len(shape.bytes()) };
+        match target {
+            Target::Vec(pixels) => {
+                pixels.clear();
+                pixels
+                    .try_reserve_exact(shape.bytes())
+                    .map_err(|_| Error::NoMemory { shape })?;
+                // SAFETY: the room was checked on one side and reserved on the other.
+                unsafe { copy::copy(pixels.as_mut_ptr(), start, shape.bytes()) };
+                // SAFETY: that many bytes were reserved and copied.
+                unsafe { pixels.set_len(shape.bytes()) };
+            }
+            Target::Slice(pixels) if pixels.len() == shape.bytes() => {
+                // SAFETY: the room was checked on one side, and the length on the other.
+                unsafe { copy::copy(pixels.as_mut_ptr(), start, shape.bytes()) };
+            }
+            Target::Slice(pixels) => {
+                let got = pixels.len();
+                return Err(Error::Length { shape, got });
+            }
+        }
         Ok(())
+    }
+
+    /// Where the sender's own bytes begin in a slot with pixels of this shape. `None`: there is no room for so many.
+    fn meta_start(&self, slot: usize, shape: Shape, len: usize) -> Option<*mut u8> {
+        let (at, room) = self.geometry.meta(shape.bytes())?;
+        // SAFETY: at + room is the capacity, which is no more than a slot has.
+        (len <= room).then(|| unsafe { self.start(slot).add(at) })
+    }
+
+    /// Copies the sender's own bytes into the slot that is being written. `false`: there is no room for them.
+    pub(crate) fn write_meta(&self, writing: &mut Writing, shape: Shape, meta: &[u8]) -> bool {
+        assert!(self.access == Access::Write, "slots mapped for reading");
+        let Some(start) = self.meta_start(writing.slot(), shape, meta.len()) else {
+            return false;
+        };
+        // SAFETY: the room was checked, the mapping is writable, and the token says that nobody but copying receivers reads here.
+        unsafe { copy::copy(start, meta.as_ptr(), meta.len()) };
+        true
+    }
+
+    /// The sender's own bytes in a slot that its receiver holds. `None`: so many do not fit in it.
+    pub(crate) fn meta<'a>(&'a self, held: &'a Held, shape: Shape, len: usize) -> Option<&'a [u8]> {
+        let start = self.meta_start(held.slot(), shape, len)?;
+        // SAFETY: the room was checked, and `held` keeps the sender from writing, as for the pixels.
+        Some(unsafe { std::slice::from_raw_parts(start, len) })
+    }
+
+    /// Copies the sender's own bytes of a slot, which may be torn, over those in `target`. `false`: so many do not fit in the slot,
+    /// or in memory.
+    pub(crate) fn copy_meta(
+        &self,
+        slot: usize,
+        shape: Shape,
+        len: usize,
+        target: &mut Vec<u8>,
+    ) -> bool {
+        target.clear();
+        let Some(start) = self.meta_start(slot, shape, len) else {
+            return false;
+        };
+        if target.try_reserve_exact(len).is_err() {
+            return false;
+        }
+        // SAFETY: the room was checked on one side and reserved on the other.
+        unsafe { copy::copy(target.as_mut_ptr(), start, len) };
+        // SAFETY: that many bytes were reserved and copied.
+        unsafe { target.set_len(len) };
+        true
     }
 }
 
@@ -262,4 +366,18 @@ impl Control {
     pub(crate) fn truncated(&self) -> bool {
         self.mapping.guard.hit()
     }
+}
+
+/// Bytes as elements of a type that any bytes are a value of. `None`: they are not aligned for it, or no whole number of them.
+pub(crate) fn elements<T: Scalar>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: a Scalar is valid for any bytes, which is why that trait is sealed.
+    let (before, elements, after) = unsafe { bytes.align_to::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(elements)
+}
+
+/// The same, to be written.
+pub(crate) fn elements_mut<T: Scalar>(bytes: &mut [u8]) -> Option<&mut [T]> {
+    // SAFETY: as above, and any value of a Scalar is bytes without padding.
+    let (before, elements, after) = unsafe { bytes.align_to_mut::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(elements)
 }

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | what stands behind a name | [`found`] |
 //! | whose a name is: making, placing, removing | [`claim`] |
-//! | locks on bytes of the file | [`lock`] |
+//! | locks on bytes of the file, and forks, which would share them | [`lock`], [`fork`] |
 //! | the mapped memory | [`mapping`], [`guard`], [`copy`] |
 
 pub(crate) mod claim;
 pub(crate) mod copy;
+pub(crate) mod fork;
 pub(crate) mod found;
 pub(crate) mod guard;
 pub(crate) mod lock;
@@ -16,8 +17,10 @@ pub(crate) mod mapping;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::fork::OwnFile;
 use self::found::{Contents, FileId, Found};
 use self::mapping::{Access, Control, Slots};
 use crate::protocol::layout::{Geometry, MAGIC, OPEN, VERSION};
@@ -27,11 +30,12 @@ use crate::{Error, Name};
 /// A segment, open and mapped.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    pub(crate) slots: Slots,
+    /// In an `Arc` for views of a loan, which may outlive its segment's owner.
+    pub(crate) slots: Arc<Slots>,
     /// `None`: the segment is a single frame of a sender that knows no more.
     pub(crate) control: Option<Control>,
     name: Name,
-    file: File,
+    file: OwnFile,
     id: FileId,
     len: u64,
     session: u64,
@@ -59,7 +63,7 @@ impl Segment {
             Access::Read
         };
         Ok(Self {
-            slots: Slots::map(&found.file, name, geometry, Access::Read)?,
+            slots: Arc::new(Slots::map(&found.file, name, geometry, Access::Read)?),
             control: claims
                 .map(|claims| Control::map(&found.file, name, claims.geometry.slots_len(), access))
                 .transpose()?,
@@ -68,7 +72,7 @@ impl Segment {
             len: found.metadata.len(),
             session: claims.map_or(0, |claims| claims.session),
             pid: claims.map_or(0, |claims| claims.pid),
-            file: found.file,
+            file: OwnFile::new(found.file),
         })
     }
 
@@ -109,6 +113,12 @@ impl Segment {
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Whether this process opened it, and not one that this was forked from: its locks and leases are that one's.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.file.is_ours()
     }
 
     /// Random, and the same in every segment that one sender makes; 0 without a control page.
