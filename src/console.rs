@@ -79,7 +79,7 @@ impl Console {
         }
     }
 
-    /// Tells what happens to every frame, unless `--quiet`. Without `--json` that is `text`, if any.
+    /// Tells of a single frame, unless `--quiet`: as JSON, or as `text`, if there is one.
     pub(crate) fn frame(
         &self,
         event: &impl Serialize,

@@ -1,7 +1,7 @@
 //! Every line that the commands print with `--json`.
 //!
-//! `docs/json.md` tells users the same, and `tests/json.rs` compares it with what is printed. Fields
-//! are only ever added: programs read these lines.
+//! `docs/json.md` tells users the same, and `tests/json.rs` compares it with what is printed.
+//! Programs read these lines: fields may be added, but never removed or renamed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -157,9 +157,8 @@ pub(crate) enum RecvLine<'a> {
         torn: u64,
         /// How `delay_ms` spreads, in ms, without frames that were found; null without others.
         delay_ms: Option<Quantiles>,
-        /// Frames that were received and not shown, since drawing takes the newest; null without a
-        /// view.
-        undrawn: Option<u64>,
+        /// Frames that were received and not shown, since drawing takes the newest; 0 without a view.
+        undrawn: u64,
         /// For each of `save`, `record` and `raw`: frames that it dropped, since it was too slow.
         dropped: BTreeMap<&'static str, u64>,
     },

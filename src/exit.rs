@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use crate::remedy::Remedies;
 use crate::stdio;
 
-/// Ends a command: code 0 if it is done, 1 with a message if it failed. Usage errors end with code 2
-/// before that, by clap.
+/// Ends a command: code 0 if it is done, 1 with a message if it failed. Usage errors have ended it
+/// before, with code 2, by clap.
 pub(crate) fn exit(command: &str, remedies: Remedies, result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;

@@ -1,15 +1,26 @@
 //! Frames as OpenCV's images. The only place of the commands that maps formats to OpenCV's types.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
 use opencv::core::{DataType, Mat, MatTraitConst, VecN};
 use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
-/// A frame of one's own, to be shown or kept.
-#[derive(Debug)]
+/// A frame to be shown, which shares its pixels with whatever else has them.
 pub(crate) struct Picture {
-    pub pixels: Vec<u8>,
+    pixels: Arc<dyn AsRef<[u8]> + Send + Sync>,
     pub shape: Shape,
+}
+
+impl Picture {
+    pub(crate) fn new(pixels: Arc<dyn AsRef<[u8]> + Send + Sync>, shape: Shape) -> Self {
+        Self { pixels, shape }
+    }
+
+    pub(crate) fn pixels(&self) -> &[u8] {
+        (*self.pixels).as_ref()
+    }
 }
 
 /// Pixels as an image to read, without a copy.

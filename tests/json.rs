@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::{Json as _, RECV, SEND, command, keys, needs, recv, send};
 use serde_json::Value;
-use shm_frame::{Format, FrameHeader, Sender, SenderOptions, Shape, Size};
+use shm_frame::{Extras, Format, FrameHeader, Sender, SenderOptions, Shape, Size};
 use shm_frame_testing::{Program, TestName, shape};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md");
@@ -158,14 +158,47 @@ fn print_events(printed: &mut Printed) {
             width: 64,
             height: 48,
         };
-        for (format, event) in [(Format::BGR8, "mismatch"), (Format::GRAY16, "discarded")] {
-            let shape = Shape::new(size, format).unwrap();
-            sender.publish(shape, &vec![7; shape.bytes()]).unwrap();
-            receiver.wait_for_events(event, 1);
+        let shape = Shape::new(size, Format::BGR8).unwrap();
+        sender.publish(shape, &vec![7; shape.bytes()]).unwrap();
+        receiver.wait_for_events("mismatch", 1);
+        // A header that says nothing, whatever slot it is in.
+        receiver.stop();
+        sender.publish(shape, &vec![7; shape.bytes()]).unwrap();
+        let file = File::options().write(true).open(name.file()).unwrap();
+        let stride = (file.metadata().unwrap().len() - 4096) / 4;
+        for slot in 0..4 {
+            file.write_all_at(&9_i32.to_le_bytes(), slot * stride + 8)
+                .unwrap();
         }
+        receiver.signal("CONT");
+        receiver.wait_for_events("discarded", 1);
         receiver.interrupt();
         printed.events("shm-recv", &receiver);
     }
+
+    // Frames with a time of capture and bytes of the sender's own, JSON and others.
+    let mut receiver = recv(&name, "--json");
+    let mut sender = Sender::create(&name.name(), &SenderOptions::new()).unwrap();
+    receiver.wait_for_events("attached", 1);
+    let shape = Shape::new(
+        Size {
+            width: 8,
+            height: 8,
+        },
+        Format::GRAY16,
+    )
+    .unwrap();
+    for (i, meta) in [&b"{}"[..], b"exposure 0.01"].into_iter().enumerate() {
+        let extras = Extras::new()
+            .captured_ns(1_764_086_399_980_125_000)
+            .meta(meta);
+        sender
+            .publish_with(shape, &vec![7; shape.bytes()], extras)
+            .unwrap();
+        receiver.wait_for_events("frame", i + 1);
+    }
+    receiver.interrupt();
+    printed.events("shm-recv", &receiver);
 
     // Summaries without a frame.
     let mut receiver = recv(&name, "--json --timeout 0.1");
@@ -301,6 +334,6 @@ fn every_line_is_one_object_and_text_goes_elsewhere() {
     sender.interrupt();
     for program in [&sender, &receiver] {
         assert!(program.json().len() > 3);
-        program.assert_stderr(" frames in ");
+        program.assert_stderr(" frames/s");
     }
 }

@@ -9,7 +9,7 @@ predict\t'Sleep until shortly before a steady stream\'s next frame, then watch f
 spin\t'Watch all the time: a whole processor'"
 complete -c shm-recv -s v -l view -d 'Where to show frames' -r -f -a "auto\t'In a window if there is a display, else in the terminal if stdout is one, else nowhere'
 window\t'In a window: h hides the numbers, space freezes the picture, s saves it, q or Esc ends'
-terminal\t'In the terminal: the same keys'
+terminal\t'In the terminal: space freezes the picture, s saves it, q or Esc ends'
 none\t'Nowhere'"
 complete -c shm-recv -s s -l save -d 'Save each frame in this directory, as a PNG named by the frame\'s number' -r -F
 complete -c shm-recv -s r -l record -d 'Record the frames as a video: .mp4, .avi or .mkv' -r -F

@@ -104,7 +104,7 @@ pub(crate) enum View {
     Auto,
     /// In a window: h hides the numbers, space freezes the picture, s saves it, q or Esc ends
     Window,
-    /// In the terminal: the same keys
+    /// In the terminal: space freezes the picture, s saves it, q or Esc ends
     Terminal,
     /// Nowhere
     None,
@@ -115,7 +115,8 @@ pub(crate) enum View {
 pub(crate) enum WaitMode {
     /// Sleep until the sender wakes this receiver
     Sleep,
-    /// Sleep until shortly before a steady stream's next frame, then watch for it: at most 5 % of a processor
+    /// Sleep until shortly before a steady stream's next frame, then watch for it: at most 5 % of a
+    /// processor
     Predict,
     /// Watch all the time: a whole processor
     Spin,

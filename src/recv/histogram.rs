@@ -6,7 +6,8 @@ use hdrhistogram::Histogram;
 
 use crate::units::ms;
 
-/// Edges of the bins within a decade, in tenths: coarse for delays that spread widely, fine for others.
+/// Edges of the bins within a decade, in tenths: coarse for delays that spread widely, fine for
+/// others.
 const COARSE: &[u64] = &[10, 20, 50];
 const MIDDLE: &[u64] = &[10, 15, 20, 30, 50, 70];
 pub(crate) const FINE: &[u64] = &[10, 12, 15, 18, 22, 27, 33, 39, 47, 56, 68, 82];

@@ -63,7 +63,7 @@ impl<'a> Reception<'a> {
         let received = self.receive(ended);
         let finished = self.sinks.finish(&self.tally);
         self.tally.dropped = self.sinks.dropped();
-        self.tally.undrawn = self.stage.map(Stage::undrawn);
+        self.tally.undrawn = self.stage.map_or(0, Stage::undrawn);
         received.and(finished)
     }
 

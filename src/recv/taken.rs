@@ -14,6 +14,12 @@ pub(super) struct Taken {
     pub meta: Vec<u8>,
 }
 
+impl AsRef<[u8]> for Taken {
+    fn as_ref(&self) -> &[u8] {
+        &self.pixels
+    }
+}
+
 /// The sender's bytes as JSON: the value if they are JSON, else a string. `None`: there are none.
 pub(super) fn json_of(meta: &[u8]) -> Option<Value> {
     if meta.is_empty() {

@@ -22,8 +22,8 @@ pub(super) struct Tally {
     /// Of frames that were published while this receiver was there.
     pub delays: Spread,
     pub pace: Pace,
-    /// Frames that a view never drew, if there is one.
-    pub undrawn: Option<u64>,
+    /// Frames that a view never drew.
+    pub undrawn: u64,
     /// Frames that sinks dropped, by their flag.
     pub dropped: BTreeMap<&'static str, u64>,
 }
@@ -37,7 +37,7 @@ impl Tally {
             span: None,
             delays: Spread::new(),
             pace: Pace::default(),
-            undrawn: None,
+            undrawn: 0,
             dropped: BTreeMap::new(),
         }
     }
@@ -86,8 +86,10 @@ impl Tally {
             undrawn: self.undrawn,
             dropped: self.dropped.clone(),
         };
-        let undrawn = self.undrawn.filter(|&undrawn| undrawn > 0);
-        let undrawn = undrawn.map_or(String::new(), |undrawn| format!(", {undrawn} not drawn"));
+        let undrawn = match self.undrawn {
+            0 => String::new(),
+            undrawn => format!(", {undrawn} not drawn"),
+        };
         let dropped: Vec<_> = self
             .dropped
             .iter()

@@ -166,8 +166,11 @@ impl Viewer {
     /// Makes a frame the one that is shown.
     fn look_at(&mut self, taken: Arc<Taken>) -> Result<()> {
         let seen = self.visible.see(&taken.pixels, taken.frame.shape)?;
-        let (pixels, shape) = seen.unwrap_or_else(|| (taken.pixels.clone(), taken.frame.shape));
-        self.picture = Some(Arc::new(Picture { pixels, shape }));
+        let picture = match seen {
+            Some((pixels, shape)) => Picture::new(Arc::new(pixels), shape),
+            None => Picture::new(Arc::clone(&taken) as _, taken.frame.shape),
+        };
+        self.picture = Some(Arc::new(picture));
         self.shown = Some(taken);
         Ok(())
     }
@@ -283,7 +286,7 @@ impl Viewer {
         };
         match (&mut self.place, picture) {
             (Place::Window(window), Some(picture)) => {
-                window.show(&picture.pixels, picture.shape, &caption)?;
+                window.show(picture.pixels(), picture.shape, &caption)?;
             }
             (Place::Window(window), None) => {
                 let shape = Shape::new(EMPTY, Format::GRAY8)?;
@@ -299,7 +302,7 @@ impl Viewer {
 
 /// A darker picture. Its alpha stays.
 fn dimmed(picture: &Picture) -> Picture {
-    let mut pixels = picture.pixels.clone();
+    let mut pixels = picture.pixels().to_vec();
     let pixel = picture.shape.format().pixel_bytes();
     let colours = pixel.min(3);
     for pixel in pixels.chunks_exact_mut(pixel) {
@@ -307,5 +310,5 @@ fn dimmed(picture: &Picture) -> Picture {
             *level = u8::try_from(u32::from(*level) * DIMMED / 100).unwrap_or(u8::MAX);
         }
     }
-    Picture { pixels, ..*picture }
+    Picture::new(Arc::new(pixels), picture.shape)
 }

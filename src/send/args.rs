@@ -23,10 +23,12 @@ pub(crate) struct Args {
     /// A picture, again and again, in any format that OpenCV reads
     #[arg(short, long, value_name = "PATH", help_heading = SOURCE)]
     pub image: Option<PathBuf>,
-    /// Pictures in natural order, img2 before img10, one frame each: files, folders, or patterns like 'shots/*.png'
+    /// Pictures in natural order, img2 before img10, one frame each: files, folders, or patterns
+    /// like 'shots/*.png'
     #[arg(long, value_name = "GLOB|DIR", num_args = 1.., help_heading = SOURCE)]
     pub images: Vec<PathBuf>,
-    /// A film at its own pace: a file, - for stdin, or an address with its protocol, which begins like rtsp:// or http://
+    /// A film at its own pace; - is stdin; with a protocol, as in `rtsp://HOST/PATH`, it comes over
+    /// the network
     #[arg(long, value_name = "FILE|-|URL", allow_hyphen_values = true, help_heading = SOURCE)]
     pub video: Option<PathBuf>,
     /// Begin the film after so many seconds
@@ -54,7 +56,8 @@ pub(crate) struct Args {
         help_heading = SOURCE
     )]
     pub channels: u8,
-    /// Send a line of JSON with each frame: of a file, in order, and the last one again; or the newest of stdin (-)
+    /// Send a line of JSON with each frame: of a file, in order, and the last one again; or the
+    /// newest of stdin (-)
     #[arg(
         long, value_name = "FILE|-", allow_hyphen_values = true, help_heading = SOURCE
     )]
@@ -62,7 +65,8 @@ pub(crate) struct Args {
     /// Send the time at which each picture was taken, if the camera or the film tells
     #[arg(long, conflicts_with_all = ["image", "images", "raw"], help_heading = SOURCE)]
     pub captured: bool,
-    /// Frames per second; a camera is asked for this rate; 0 is as fast as possible [default: the source's own, else 30]
+    /// Frames per second; a camera is asked for this rate; 0 is as fast as possible [default: the
+    /// source's own, else 30]
     #[arg(short, long, value_name = "N", value_parser = rate, help_heading = PACE)]
     pub fps: Option<Rate>,
     /// Stop after this many frames
@@ -71,7 +75,8 @@ pub(crate) struct Args {
     /// The segment's name, as in /dev/shm; a leading slash may be left out
     #[arg(short, long, value_name = "NAME", default_value = "/mmaptest_shm", help_heading = SEGMENT)]
     pub name: Name,
-    /// Slots, 1 to 16. Receivers can lease all but two. With 1, every frame is where old programs look for it
+    /// Slots, 1 to 16. Receivers can lease all but two. With 1, every frame is where old programs
+    /// look for it
     #[arg(
         long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=16),
         help_heading = SEGMENT

@@ -1,8 +1,8 @@
 //! The window of `--show`, beside the sending.
 //!
-//! The window must not lengthen what it shows: so it has a thread of its own, and takes frames as
-//! any other process does, by a receiver of the segment. It is the main thread, because Qt, which is
-//! under OpenCV's windows, wants that one; the sending runs in another.
+//! The window must not slow down what it shows. So it takes frames as any other process does, by a
+//! receiver of the segment, and has a thread of its own. That is the main thread, because Qt, which
+//! draws OpenCV's windows, wants it. The sending runs in another thread.
 
 use std::mem;
 use std::panic;

@@ -57,7 +57,7 @@ impl Outlet {
         Ok(Written { sent, shape, time })
     }
 
-    /// Lets `write` fill a slot, and publishes it. `None`: `write` returned false, there is no frame.
+    /// Lets `write` fill a slot, and publishes it. `None`: `write` returned false, for no frame.
     pub(crate) fn fill(
         &mut self,
         shape: Shape,
@@ -79,7 +79,7 @@ impl Outlet {
     }
 
     /// Lets OpenCV decode into a slot, and publishes it. An image of another shape than expected is
-    /// decoded elsewhere and copied. `None`: `decode` returned false, there is no frame.
+    /// decoded elsewhere and copied. `None`: `decode` returned false, for no frame.
     pub(crate) fn decode(
         &mut self,
         expected: Shape,

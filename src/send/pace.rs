@@ -22,8 +22,8 @@ impl Pace {
         }
     }
 
-    /// Goes on to the next frame, which is due `step` after the last one, or at once. Returns whether
-    /// to skip it, because another one is due already.
+    /// Goes on to the next frame, which is due `step` after the last one, or at once. Returns
+    /// whether to skip it, because another one is due already.
     pub(crate) fn skips(&mut self, now: Instant, step: Option<Duration>, can_skip: bool) -> bool {
         self.step = step;
         let (Some(step), Some(due)) = (step, self.due) else {

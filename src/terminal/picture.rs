@@ -213,7 +213,7 @@ fn fit(shape: (usize, usize), room: (usize, usize), dot: (usize, usize)) -> (usi
 /// The picture in that size, as BGR.
 fn scale(picture: &Picture, width: usize, height: usize) -> Result<Mat> {
     let sides = Sides::new(width.try_into()?, height.try_into()?);
-    let frame = image::view(&picture.pixels, picture.shape)?;
+    let frame = image::view(picture.pixels(), picture.shape)?;
     let mut scaled = Mat::default();
     imgproc::resize(&frame, &mut scaled, sides, 0.0, 0.0, imgproc::INTER_AREA)?;
     let code = match scaled.channels() {
@@ -369,6 +369,8 @@ fn letters(out: &mut Vec<u8>, pixels: &[Vec3b], width: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use shm_frame::Shape;
     use shm_frame::{Format, Size as Pixels};
 
@@ -388,12 +390,10 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             random.to_be_bytes()[0]
         };
-        let picture = Picture {
-            pixels: std::iter::repeat_with(&mut next)
-                .take(shape.bytes())
-                .collect(),
-            shape,
-        };
+        let pixels: Vec<u8> = std::iter::repeat_with(&mut next)
+            .take(shape.bytes())
+            .collect();
+        let picture = Picture::new(Arc::new(pixels), shape);
         let erase = String::new();
         let (rows, bytes) = Painter { way, erase }.paint(&picture, SIZE).unwrap();
         (rows, String::from_utf8(bytes).unwrap())
@@ -464,17 +464,12 @@ mod tests {
 
     #[test]
     fn there_is_no_picture_where_there_is_no_room() {
-        let picture = Picture {
-            pixels: vec![0; 3],
-            shape: Shape::new(
-                Pixels {
-                    width: 1,
-                    height: 1,
-                },
-                Format::BGR8,
-            )
-            .unwrap(),
+        let size = Pixels {
+            width: 1,
+            height: 1,
         };
+        let shape = Shape::new(size, Format::BGR8).unwrap();
+        let picture = Picture::new(Arc::new(vec![0; 3]), shape);
         let painter = Painter {
             way: Way::Letters,
             erase: String::new(),

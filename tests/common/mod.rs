@@ -3,12 +3,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::env;
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Once};
 use std::thread;
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,6 +23,7 @@ pub const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
 
 /// A command without a display, to be started. `args` are words between spaces.
 pub fn command(program: &str, name: &TestName, args: &str) -> Command {
+    stop_ignoring_signals();
     let mut command = Command::new(program);
     command.env_remove("DISPLAY").env_remove("QT_QPA_PLATFORM");
     command.args(["--name", name.as_str()]);
@@ -35,15 +39,22 @@ pub fn recv(name: &TestName, args: &str) -> Program {
     Program::start(&mut command(RECV, name, args))
 }
 
-/// A command that gets signals as from a shell, even if this test runs under nohup, which ignores
-/// SIGHUP in all programs that it starts.
-pub fn with_default_signals(program: &str, name: &TestName, args: &str) -> Command {
-    let inner = command(program, name, args);
-    let mut outer = Command::new("env");
-    outer.arg("--default-signal=HUP,INT,TERM").arg(program);
-    outer.args(inner.get_args());
-    outer.env_remove("DISPLAY").env_remove("QT_QPA_PLATFORM");
-    outer
+/// Makes the programs that this process starts get signals as from a shell. Under nohup, and in the
+/// background of a script, this process ignores some signals, and programs inherit that. They do
+/// not inherit a handler: with one, they begin with the default action.
+fn stop_ignoring_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            if ignored & 1 << (signal - 1) != 0 {
+                // Nobody reads the flag that the handler sets: the signal is still ignored here.
+                signal_hook::flag::register(signal, Arc::default()).unwrap();
+            }
+        }
+    });
 }
 
 /// Whether these programs, words between spaces, are installed. If not, the test that asks is to

@@ -53,8 +53,8 @@ impl std::fmt::Display for Mode {
 }
 
 impl Mode {
-    /// Whether this is the mode that was asked for. Rates may differ by less than 1: OpenCV asks for
-    /// whole frames per second, and cameras have rates such as 29.97.
+    /// Whether this is the mode that was asked for. Rates may differ by less than 1: OpenCV asks
+    /// for whole frames per second, and cameras have rates such as 29.97.
     fn is(self, asked: Self) -> bool {
         self.width == asked.width
             && self.height == asked.height
@@ -63,7 +63,7 @@ impl Mode {
 }
 
 impl Camera {
-    /// Opens a camera. Also returns its rate as text, and its size if that is not the one asked for.
+    /// Opens a camera. Also returns its rate as text, or its mode if that is not the one asked for.
     pub(crate) fn open(
         path: &Path,
         size: Option<(u32, u32)>,

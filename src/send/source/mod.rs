@@ -5,6 +5,7 @@ mod film;
 mod pictures;
 mod raw;
 mod test_picture;
+mod whole;
 
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ use super::{Next, Source};
 use crate::picture;
 use crate::send::outlet::{Outlet, Written};
 
-/// A gradient that moves to the left, with the frame's number on it: no two frames are the same, and
-/// a torn frame is visible.
+/// A gradient that moves to the left, with the frame's number on it: no two frames are the same,
+/// and a torn frame is visible.
 #[derive(Debug)]
 pub(crate) struct TestPicture {
     shape: Shape,
