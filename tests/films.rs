@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Json as _, SEND, command, send, take_all};
+use common::{Json as _, SEND, command, needs, send, take_all};
 use serde_json::Value;
 use shm_frame::{Element, Frame};
 use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, take};
@@ -137,6 +137,9 @@ fn set_matrix(path: &Path, matrix: [i32; 4]) {
 
 #[test]
 fn a_film_is_turned_by_its_display_matrix() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("turn");
     let scratch = Scratch::new(&name);
     let path = film(
@@ -173,6 +176,9 @@ fn a_film_is_turned_by_its_display_matrix() {
 
 #[test]
 fn a_film_that_was_cut_without_recoding_has_the_frames_of_its_edit_list() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("cut");
     let scratch = Scratch::new(&name);
     let long =
@@ -190,6 +196,9 @@ fn a_film_that_was_cut_without_recoding_has_the_frames_of_its_edit_list() {
 
 #[test]
 fn sound_changes_neither_count_nor_end_nor_pace() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("sound");
     let scratch = Scratch::new(&name);
     let sound = "-f lavfi -i sine=duration=12";
@@ -229,6 +238,9 @@ fn together(scratch: &Scratch, name: &str, parts: &[&Path]) -> PathBuf {
 
 #[test]
 fn a_jump_of_the_time_stamps_is_one_period() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("jump");
     let scratch = Scratch::new(&name);
     let [early, late] = [0, 10_000].map(|offset| {
@@ -247,6 +259,9 @@ fn a_jump_of_the_time_stamps_is_one_period() {
 
 #[test]
 fn frames_of_another_size_in_the_same_film_have_that_size() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("resize");
     let scratch = Scratch::new(&name);
     let parts = [(160, 120), (80, 60), (320, 240)].map(|(width, height)| {
@@ -278,6 +293,9 @@ fn frames_of_another_size_in_the_same_film_have_that_size() {
 
 #[test]
 fn colours_are_those_that_the_film_states() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("colours");
     let scratch = Scratch::new(&name);
     for (space, matrix) in [
@@ -300,6 +318,9 @@ fn colours_are_those_that_the_film_states() {
 
 #[test]
 fn colours_that_are_not_stated_are_those_of_hd_in_hd_films_only() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("unstated");
     let scratch = Scratch::new(&name);
     for (size, matrix) in [("320x240", "smpte170m"), ("1280x720", "bt709")] {
@@ -317,6 +338,9 @@ fn colours_that_are_not_stated_are_those_of_hd_in_hd_films_only() {
 
 #[test]
 fn a_cover_of_sound_is_a_film_of_one_picture() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("cover");
     let scratch = Scratch::new(&name);
     let cover = film(
@@ -345,6 +369,9 @@ fn a_cover_of_sound_is_a_film_of_one_picture() {
 
 #[test]
 fn each_picture_of_a_gif_is_seen_for_its_own_time_the_last_one_too() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("gif");
     let scratch = Scratch::new(&name);
     // At 0, 100, 400 and 500 ms; the last one for 500 ms.
@@ -381,6 +408,9 @@ fn fifo(scratch: &Scratch) -> PathBuf {
 
 #[test]
 fn a_fifo_is_opened_once() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("fifo");
     let scratch = Scratch::new(&name);
     let path = fifo(&scratch);
@@ -402,8 +432,21 @@ fn a_fifo_is_opened_once() {
     }
 }
 
+/// Waits until a program handles TERM.
+fn heeds_signals(program: &mut Program) {
+    const TERM: u64 = 1 << 14;
+    program.wait_until("it handles TERM", |program| {
+        let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(mask.unwrap().trim(), 16).unwrap() & TERM != 0
+    });
+}
+
 #[test]
 fn a_signal_ends_a_sender_that_waits_for_its_film() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("blocked");
     let scratch = Scratch::new(&name);
     let path = fifo(&scratch);
@@ -421,6 +464,7 @@ fn a_signal_ends_a_sender_that_waits_for_its_film() {
             writer.write_all(&film[..length]).unwrap();
             writer
         });
+        heeds_signals(&mut sender);
         // It waits in the open, or in a read.
         std::thread::sleep(Duration::from_millis(300));
         assert!(sender.running(), "{}", sender.stderr());
@@ -433,6 +477,9 @@ fn a_signal_ends_a_sender_that_waits_for_its_film() {
 
 #[test]
 fn stdin_is_a_film_whether_it_is_a_pipe_or_a_file() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("stdin");
     let scratch = Scratch::new(&name);
     // The table of an mp4 is at its end: in a file it is looked up there.
@@ -467,6 +514,9 @@ fn stdin_is_a_film_whether_it_is_a_pipe_or_a_file() {
 
 #[test]
 fn a_path_is_a_path_and_a_protocol_is_used_only_when_asked_for() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("protocol");
     let scratch = Scratch::new(&name);
     let made = film(&scratch, "film.mkv", &format!("{MOVING} -c:v ffv1"));
@@ -510,6 +560,9 @@ fn a_path_is_a_path_and_a_protocol_is_used_only_when_asked_for() {
 
 #[test]
 fn a_film_over_the_network_is_sent_when_it_was_asked_for() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("network");
     let scratch = Scratch::new(&name);
     let path = film(&scratch, "film.ts", &format!("{MOVING} -c:v mpeg2video"));
@@ -527,6 +580,9 @@ fn a_film_over_the_network_is_sent_when_it_was_asked_for() {
 
 #[test]
 fn films_of_more_than_8_bits_are_sent_with_16() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("deep");
     let scratch = Scratch::new(&name);
     for (file, codec, format) in [
@@ -547,6 +603,9 @@ fn films_of_more_than_8_bits_are_sent_with_16() {
 
 #[test]
 fn gray_films_stay_as_they_are_when_gray_is_asked_for() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("gray");
     let scratch = Scratch::new(&name);
     for (format, raw) in [
@@ -575,6 +634,9 @@ fn gray_films_stay_as_they_are_when_gray_is_asked_for() {
 
 #[test]
 fn alpha_is_kept_with_4_channels() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("alpha");
     let scratch = Scratch::new(&name);
     let fading = "-f lavfi -i testsrc2=size=160x120:rate=10:duration=1,format=yuva444p,geq=lum='lum(X,Y)':cb='cb(X,Y)':cr='cr(X,Y)':a='255*X/W'";
@@ -609,6 +671,9 @@ fn alpha_is_kept_with_4_channels() {
 
 #[test]
 fn films_of_other_kinds_are_sent_as_ffmpeg_shows_them() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("kinds");
     let scratch = Scratch::new(&name);
     for (file, args) in [
@@ -667,6 +732,9 @@ fn films_of_other_kinds_are_sent_as_ffmpeg_shows_them() {
 
 #[test]
 fn numbered_pictures_are_a_film_too() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("numbered");
     let scratch = Scratch::new(&name);
     let pattern = film(&scratch, "shot-%03d.png", MOVING);
@@ -678,6 +746,9 @@ fn numbered_pictures_are_a_film_too() {
 
 #[test]
 fn a_film_that_begins_amid_its_frames_is_sent_from_where_it_can_be_decoded() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("amid");
     let scratch = Scratch::new(&name);
     let args =
@@ -695,6 +766,9 @@ fn a_film_that_begins_amid_its_frames_is_sent_from_where_it_can_be_decoded() {
 
 #[test]
 fn what_no_decoder_takes_is_exit_1_with_the_reason() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("none");
     let scratch = Scratch::new(&name);
     // Animated WebP: this FFmpeg may know it one day, and then it is a film like others.
@@ -718,6 +792,9 @@ fn what_no_decoder_takes_is_exit_1_with_the_reason() {
 
 #[test]
 fn a_film_that_breaks_off_is_exit_1_whatever_its_kind() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("broken");
     let scratch = Scratch::new(&name);
     let args =
@@ -748,6 +825,9 @@ fn a_film_that_breaks_off_is_exit_1_whatever_its_kind() {
 
 #[test]
 fn a_film_begins_where_it_was_asked_to() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("start");
     let scratch = Scratch::new(&name);
     for (file, args) in [
@@ -784,6 +864,9 @@ fn a_film_begins_where_it_was_asked_to() {
 
 #[test]
 fn a_pipe_begins_where_it_was_asked_to() {
+    if !needs("ffmpeg") {
+        return;
+    }
     let name = TestName::new("start-pipe");
     let scratch = Scratch::new(&name);
     let path = film(&scratch, "film.ts", &format!("{MOVING} -c:v mpeg2video"));

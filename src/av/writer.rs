@@ -10,12 +10,12 @@ use std::io::{Seek, SeekFrom};
 use std::time::{Duration, Instant};
 use std::{io, ptr, slice};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ffmpeg_sys_the_third::{
     AV_CODEC_FLAG_GLOBAL_HEADER, AV_CODEC_FLAG_QSCALE, AVCodec, AVCodecContext, AVColorRange,
     AVColorSpace, AVFMT_FLAG_CUSTOM_IO, AVFMT_GLOBALHEADER, AVFormatContext, AVFrame, AVPacket,
     AVPictureType, AVPixelFormat, AVRational, AVStream, FF_QP2LAMBDA, FF_THREAD_SLICE,
-    av_frame_get_buffer, av_frame_make_writable, av_opt_find, av_packet_make_writable,
+    av_frame_get_buffer, av_frame_make_writable, av_opt_find, av_opt_set, av_packet_make_writable,
     av_packet_move_ref, av_packet_ref, av_packet_rescale_ts, av_write_frame, av_write_trailer,
     avcodec_alloc_context3, avcodec_find_encoder_by_name, avcodec_open2,
     avcodec_parameters_from_context, avcodec_receive_packet, avcodec_send_frame,
@@ -27,6 +27,7 @@ use super::io::Io;
 use super::owned::{Options, Owned, frame, packet};
 use super::scale::{Conversion, HD, Scaler};
 use super::{Error, check, quiet};
+use crate::picture;
 
 /// How often what was written is made whole.
 const WHOLE: Duration = Duration::from_millis(500);
@@ -142,7 +143,7 @@ fn pixels_of(format: Format) -> Option<AVPixelFormat> {
         (Element::U16, Channels::One) => AVPixelFormat::GRAY16LE,
         (Element::U16, Channels::Three) if bgr => AVPixelFormat::BGR48LE,
         (Element::U16, Channels::Three) => AVPixelFormat::RGB48LE,
-        (Element::U16, Channels::Four) if bgr => AVPixelFormat::BGRA64LE,
+        // With red and blue swapped: see `swaps`.
         (Element::U16, Channels::Four) => AVPixelFormat::RGBA64LE,
         (Element::U8 | Element::U16, Channels::Two)
         | (
@@ -150,6 +151,13 @@ fn pixels_of(format: Format) -> Option<AVPixelFormat> {
             _,
         ) => return None,
     })
+}
+
+/// Whether red and blue are swapped here, since libswscale does not do it exactly (FFmpeg 5.1).
+fn swaps(format: Format) -> bool {
+    format.element() == Element::U16
+        && format.channels() == Channels::Four
+        && format.order() == Order::Bgr
 }
 
 /// What FFV1 takes without loss.
@@ -319,6 +327,7 @@ impl Writer {
             let passed = self.held_at.elapsed() / 2;
             self.write_held(self.ticks(passed).max(1))?;
             self.make_whole()?;
+            self.begin_elsewhere()?;
         }
         Ok(())
     }
@@ -344,6 +353,22 @@ impl Writer {
         }
     }
 
+    /// The next fragment of an MP4 does not begin where the last one ended.
+    fn begin_elsewhere(&mut self) -> Result<()> {
+        if self.container == Container::Mp4 {
+            // SAFETY: a muxer's own options begin with their class; the texts have their 0.
+            check(unsafe {
+                av_opt_set(
+                    self.muxer.priv_data,
+                    c"movflags".as_ptr(),
+                    c"+frag_discont".as_ptr(),
+                    0,
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     fn ticks(&self, time: Duration) -> i64 {
         let ticks = time.as_nanos() * u128::from(self.container.ticks_per_second().unsigned_abs());
         i64::try_from(ticks / 1_000_000_000).unwrap_or(i64::MAX)
@@ -366,7 +391,11 @@ impl Writer {
         let to = unsafe { slice::from_raw_parts_mut(self.source.data[0], stride * height) };
         let rows = pixels.chunks_exact(self.shape.row_bytes());
         for (to, from) in to.chunks_exact_mut(stride).zip(rows) {
-            to[..taken].copy_from_slice(&from[..taken]);
+            let to = &mut to[..taken];
+            to.copy_from_slice(&from[..taken]);
+            if swaps(self.shape.format()) {
+                picture::swap_red_and_blue(to, self.shape.format());
+            }
         }
         Ok(())
     }
@@ -460,7 +489,7 @@ impl Writer {
             .set_len(whole)
             .and_then(|()| file.seek(SeekFrom::Start(whole)));
         match cut {
-            Ok(_) => error.context("what was recorded until then is whole"),
+            Ok(_) => anyhow!("{error}: what was recorded until then can be played"),
             Err(_) => error,
         }
     }
@@ -586,8 +615,8 @@ fn open(
         encoder.flags |= AV_CODEC_FLAG_QSCALE.cast_signed();
         encoder.global_quality = quality * FF_QP2LAMBDA;
     }
-    // As many as there are processors; threads for frames would keep a frame each.
-    encoder.thread_count = if codec.encoder == MJPEG.encoder { 1 } else { 0 };
+    // 0: as many as there are processors. Threads for frames, which Motion JPEG has alone, would keep a frame each.
+    encoder.thread_count = i32::from(codec.encoder == MJPEG.encoder);
     encoder.thread_type = FF_THREAD_SLICE;
     // SAFETY: a muxer's format is static.
     if unsafe { &*muxer.oformat }.flags & AVFMT_GLOBALHEADER != 0 {
