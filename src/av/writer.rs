@@ -93,7 +93,8 @@ const X264: Codec = Codec {
     encoder: c"libx264",
     name: "H.264 (libx264)",
     options: &[
-        (c"preset", c"veryfast"),
+        // What is too slow drops frames: at 1080p this takes a third of the time of the next preset but one.
+        (c"preset", c"ultrafast"),
         // A frame comes out when it was put in.
         (c"tune", c"zerolatency"),
         (c"crf", c"20"),
