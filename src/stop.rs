@@ -1,11 +1,13 @@
 //! The end of a command, asked for by a signal or by the user.
 
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::libc::SIGXFSZ;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -29,6 +31,8 @@ pub(crate) fn request() {
 /// Makes SIGINT, SIGTERM and SIGHUP ask for the end from now on. If the command is stuck, a second
 /// signal, a second or more later, ends the process at once.
 pub(crate) fn on_signals() -> Result<()> {
+    // A file that grows beyond what ulimit allows is an error like a full disk, and not a death.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("cannot handle signals")?;
     // An ignored SIGHUP is nohup(1) and stays ignored. An ignored SIGINT is only a shell's way to
     // keep Ctrl-C from the background jobs of a script.
     let heeded = [SIGINT, SIGTERM, SIGHUP]

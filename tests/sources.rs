@@ -8,17 +8,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Json as _, SEND, command, needs, recv, send};
+use common::{Json as _, SEND, command, needs, recv, send, take_all};
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual, Scalar, Size, Vector};
 use opencv::videoio::{
     CAP_FFMPEG, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst, VideoWriter,
     VideoWriterTrait, VideoWriterTraitConst,
 };
 use opencv::{imgcodecs, imgproc};
-use shm_frame::{End, Frame, Receiver, Waited};
-use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, take, wait_until};
+use shm_frame::Frame;
+use shm_frame_testing::{Program, Scratch, TestName, open, take};
 
 /// Fails unless the program ends with this exit code, prints all this on stderr and leaves no
 /// segment.
@@ -103,30 +103,6 @@ fn read_video(path: &Path) -> Vec<Mat> {
         frames.push(frame.clone());
     }
     frames
-}
-
-/// Takes frames until the sender has closed its segment.
-fn take_all(receiver: &mut Receiver) -> Vec<(Frame, Vec<u8>)> {
-    let end = Instant::now() + PATIENCE;
-    let mut taken = Vec::new();
-    loop {
-        assert!(Instant::now() < end, "the segment was not closed");
-        match receiver.wait(Duration::from_millis(100)).unwrap() {
-            Waited::Frame => {
-                let mut pixels = Vec::new();
-                if let Some(frame) = receiver.copy(&mut pixels).unwrap() {
-                    taken.push((frame, pixels));
-                }
-            }
-            Waited::Timeout | Waited::Cancelled => {}
-            // A larger frame came, in a new segment.
-            Waited::Ended(End::Replaced) => wait_until("it goes on", || receiver.reopen().unwrap()),
-            Waited::Ended(end) => {
-                assert_eq!(end, End::Closed);
-                return taken;
-            }
-        }
-    }
 }
 
 /// The places of the taken frames among the expected ones.
@@ -445,7 +421,7 @@ fn what_is_no_video_is_exit_1_with_its_name() {
         (scratch.path().to_owned(), "--images"),
         (file("empty.mp4", b""), "is no video"),
         (file("text.mp4", b"not a video"), "is no video"),
-        ("rtsp://camera/stream".into(), "ffmpeg"),
+        ("rtsp://127.0.0.1:1/stream".into(), "Connection refused"),
     ] {
         let mut start = command(SEND, &name, "--count 1 --video");
         let mut sender = Program::start(start.arg(&path));

@@ -21,6 +21,7 @@ mod picture;
 mod reader;
 mod scale;
 mod turn;
+mod writer;
 
 use std::ffi::CStr;
 use std::fmt;
@@ -31,8 +32,8 @@ use ffmpeg_sys_the_third::{
 };
 use nix::libc::{self, c_int};
 
-pub(crate) use self::picture::Picture;
 pub(crate) use self::reader::Reader;
+pub(crate) use self::writer::{Container, Writer};
 
 /// An error that FFmpeg reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

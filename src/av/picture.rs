@@ -35,8 +35,9 @@ pub(crate) struct Picture {
 struct Target {
     /// What libswscale makes of it.
     pixels: AVPixelFormat,
-    /// The same as a format of ours.
+    /// The same as a format of ours, with red and blue swapped if so.
     converted: Format,
+    swaps: bool,
     /// What is sent.
     sent: Format,
 }
@@ -104,7 +105,8 @@ impl Picture {
             (1, false) if gray => (AVPixelFormat::GRAY8, Channels::One),
             (1, true) if gray => (AVPixelFormat::GRAY16LE, Channels::One),
             (4, false) => (AVPixelFormat::BGRA, Channels::Four),
-            (4, true) => (AVPixelFormat::BGRA64LE, Channels::Four),
+            // libswscale does not make BGRA of it exactly (FFmpeg 5.1).
+            (4, true) => (AVPixelFormat::RGBA64LE, Channels::Four),
             (_, false) => (AVPixelFormat::BGR24, Channels::Three),
             (_, true) => (AVPixelFormat::BGR48LE, Channels::Three),
         };
@@ -116,6 +118,7 @@ impl Picture {
         Ok(Target {
             pixels,
             converted: Format::new(element, converted),
+            swaps: pixels == AVPixelFormat::RGBA64LE,
             sent: Format::new(element, sent),
         })
     }
@@ -131,11 +134,17 @@ impl Picture {
         if self.turn == Turn::NONE && target.sent == target.converted {
             for (to, from) in pixels.chunks_exact_mut(upright.row_bytes()).zip(rows) {
                 to.copy_from_slice(from);
+                if target.swaps {
+                    picture::swap_red_and_blue(to, target.sent);
+                }
             }
             return Ok(());
         }
         self.tight.clear();
         rows.for_each(|row| self.tight.extend_from_slice(row));
+        if target.swaps {
+            picture::swap_red_and_blue(&mut self.tight, target.sent);
+        }
         let mut image = picture::view(&self.tight, upright)?.clone_pointee();
         if target.sent != target.converted {
             let mut gray = Mat::default();
@@ -144,7 +153,7 @@ impl Picture {
         }
         let address = pixels.as_ptr();
         let mut turned = picture::view_mut(pixels, shape)?;
-        turn(image, self.turn, &mut turned)?;
+        turn(&image, self.turn, &mut turned)?;
         ensure!(
             turned.data() == address,
             "OpenCV made another picture than {shape}"
@@ -178,7 +187,7 @@ impl Picture {
 }
 
 /// Writes an image turned.
-fn turn(image: Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()> {
+fn turn(image: &Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()> {
     let Turn {
         transposed,
         mirrored,
@@ -192,11 +201,11 @@ fn turn(image: Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()>
     };
     match (transposed, flip) {
         (false, None) => image.copy_to(to)?,
-        (true, None) => core::transpose(&image, to)?,
-        (false, Some(flip)) => core::flip(&image, to, flip)?,
+        (true, None) => core::transpose(image, to)?,
+        (false, Some(flip)) => core::flip(image, to, flip)?,
         (true, Some(flip)) => {
             let mut columns = Mat::default();
-            core::transpose(&image, &mut columns)?;
+            core::transpose(image, &mut columns)?;
             core::flip(&columns, to, flip)?;
         }
     }

@@ -13,13 +13,13 @@ use std::{ptr, slice, thread};
 use anyhow::{Context, Result, bail};
 use ffmpeg_sys_the_third::{
     AV_DISPOSITION_ATTACHED_PIC, AV_NOPTS_VALUE, AV_TIME_BASE, AVCodec, AVCodecContext, AVCodecID,
-    AVDictionary, AVDiscard, AVDurationEstimationMethod, AVFMT_FLAG_CUSTOM_IO, AVFMT_TS_DISCONT,
-    AVFormatContext, AVFrame, AVMediaType, AVPacket, AVRational, AVStream, FF_THREAD_SLICE,
-    av_dict_get, av_find_best_stream, av_guess_frame_rate, av_packet_unref, av_read_frame,
-    avcodec_alloc_context3, avcodec_find_decoder, avcodec_find_decoder_by_name,
-    avcodec_flush_buffers, avcodec_get_name, avcodec_open2, avcodec_parameters_to_context,
-    avcodec_receive_frame, avcodec_send_packet, avformat_alloc_context, avformat_find_stream_info,
-    avformat_open_input, avformat_seek_file,
+    AVDictionary, AVDiscard, AVDurationEstimationMethod, AVFMT_FLAG_CUSTOM_IO, AVFMT_NO_BYTE_SEEK,
+    AVFMT_TS_DISCONT, AVFormatContext, AVInputFormat, AVMediaType, AVPacket, AVRational,
+    AVSEEK_FLAG_BYTE, AVStream, FF_THREAD_SLICE, av_dict_get, av_find_best_stream,
+    av_guess_frame_rate, av_packet_unref, av_read_frame, avcodec_alloc_context3,
+    avcodec_find_decoder, avcodec_find_decoder_by_name, avcodec_flush_buffers, avcodec_get_name,
+    avcodec_open2, avcodec_parameters_to_context, avcodec_receive_frame, avcodec_send_packet,
+    avformat_alloc_context, avformat_find_stream_info, avformat_open_input, avformat_seek_file,
 };
 use nix::libc::{self, c_int};
 
@@ -196,7 +196,7 @@ impl Reader {
                 // A frame that is damaged; others may not be.
                 Err(_) => continue,
             }
-            if !self.feed()? {
+            if !self.feed() {
                 return Ok(false);
             }
         }
@@ -204,10 +204,10 @@ impl Reader {
 
     /// Gives the decoder another packet, or tells it that there are no more. `false`: the end was
     /// asked for.
-    fn feed(&mut self) -> Result<bool> {
+    fn feed(&mut self) -> bool {
         if self.draining {
             // A decoder that has neither frames nor an end.
-            return Ok(false);
+            return false;
         }
         while !stop::requested() {
             // SAFETY: both are valid.
@@ -228,9 +228,9 @@ impl Reader {
                         avcodec_send_packet(self.decoder.as_mut_ptr(), self.packet.as_ptr())
                     };
                     self.unref();
-                    return Ok(true);
+                    return true;
                 }
-                Err(Error::INTERRUPTED) => return Ok(false),
+                Err(Error::INTERRUPTED) => return false,
                 Err(Error::AGAIN) => thread::sleep(Duration::from_millis(5)),
                 Err(error) => {
                     if error != Error::END {
@@ -240,11 +240,11 @@ impl Reader {
                     self.draining = true;
                     // SAFETY: the decoder is valid; null is the end.
                     unsafe { avcodec_send_packet(self.decoder.as_mut_ptr(), ptr::null()) };
-                    return Ok(true);
+                    return true;
                 }
             }
         }
-        Ok(false)
+        false
     }
 
     fn unref(&mut self) {
@@ -322,7 +322,7 @@ impl Reader {
             // With others, the longest one's.
             let alone = streams(&self.demuxer)
                 .iter()
-                .filter(|stream| kind(stream) != AVMediaType::UNKNOWN && !is_cover(stream))
+                .filter(|stream| is_played(stream) && !is_cover(stream))
                 .count()
                 == 1;
             let us = AVRational {
@@ -331,16 +331,41 @@ impl Reader {
             };
             alone.then(|| known(self.demuxer.duration, us)).flatten()
         };
-        known(stream.duration, stream.time_base)
+        // The reader of AVI shortens the length of a file that was cut off, and not the count.
+        let counted = || {
+            let count = u32::try_from(stream.nb_frames).ok().filter(|&n| n > 0)?;
+            let fps = positive(stream.avg_frame_rate).filter(|_| self.format_is(c"avi"))?;
+            Duration::try_from_secs_f64(f64::from(count) / fps).ok()
+        };
+        counted()
+            .or_else(|| known(stream.duration, stream.time_base))
             .or_else(|| text(stream.metadata, c"DURATION").and_then(|text| clock_time(&text)))
             .or_else(of_all)
     }
 
+    /// When its first frame is to be seen by its own clock, which need not begin at 0.
+    pub(crate) fn first(&self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.first).unwrap_or(0))
+    }
+
     /// Whether time stamps may jump, for example where two broadcasts were put together.
     pub(crate) fn may_jump(&self) -> bool {
+        self.format_has(AVFMT_TS_DISCONT)
+    }
+
+    fn format_has(&self, flag: c_int) -> bool {
+        self.format().is_some_and(|format| format.flags & flag != 0)
+    }
+
+    fn format_is(&self, name: &CStr) -> bool {
+        // SAFETY: a format's name is a static text.
+        let is = |format: &AVInputFormat| unsafe { CStr::from_ptr(format.name) } == name;
+        self.format().is_some_and(is)
+    }
+
+    fn format(&self) -> Option<&AVInputFormat> {
         // SAFETY: an input's format is valid as long as the input, or null.
-        let format = unsafe { self.demuxer.iformat.as_ref() };
-        format.is_some_and(|format| format.flags & AVFMT_TS_DISCONT != 0)
+        unsafe { self.demuxer.iformat.as_ref() }
     }
 
     /// Whether frames come when they are made, and not when they are read.
@@ -386,10 +411,25 @@ impl Reader {
             return Ok(false);
         }
         let ticks = ticks(target, stream.time_base);
-        let index = c_int::try_from(self.stream)?;
+        // Where the clock may jump a time may be there twice, and the first byte but once.
+        let (index, to, flags) = if target > self.first {
+            (c_int::try_from(self.stream)?, ticks, 0)
+        } else if self.may_jump() && !self.format_has(AVFMT_NO_BYTE_SEEK) {
+            (-1, 0, AVSEEK_FLAG_BYTE)
+        } else {
+            (c_int::try_from(self.stream)?, i64::MIN + 1, 0)
+        };
+        let latest = ticks.max(to);
         // SAFETY: the demuxer is valid.
         let sought = check(unsafe {
-            avformat_seek_file(self.demuxer.as_mut_ptr(), index, i64::MIN, ticks, ticks, 0)
+            avformat_seek_file(
+                self.demuxer.as_mut_ptr(),
+                index,
+                i64::MIN,
+                to,
+                latest,
+                flags,
+            )
         });
         if sought.is_err() {
             return Ok(false);
@@ -509,6 +549,16 @@ fn streams(demuxer: &AVFormatContext) -> Vec<&AVStream> {
 fn kind(stream: &AVStream) -> AVMediaType {
     // SAFETY: a stream's parameters are valid as long as the stream.
     unsafe { &*stream.codecpar }.codec_type
+}
+
+/// Whether a stream has a length of its own.
+fn is_played(stream: &AVStream) -> bool {
+    let played = [
+        AVMediaType::VIDEO,
+        AVMediaType::AUDIO,
+        AVMediaType::SUBTITLE,
+    ];
+    played.contains(&kind(stream))
 }
 
 /// Whether it is the picture of a sound's cover, or an attachment.
@@ -637,9 +687,6 @@ impl std::fmt::Debug for Reader {
             .finish_non_exhaustive()
     }
 }
-
-/// A frame's pixel format, size and so on are FFmpeg's: see [`Picture`].
-pub(super) type Frame = Owned<AVFrame>;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use super::owned::Owned;
 use super::{Error, check};
 
 /// Pixels from here on are HD: colours that say nothing of themselves are those of HD, BT.709, and else those of BT.601.
-const HD: (i32, i32) = (1280, 577);
+pub(super) const HD: (i32, i32) = (1280, 577);
 /// Pictures of fewer pixels are converted by one thread: to wake others takes longer.
 const SMALL: i64 = 640 * 480;
 
@@ -26,11 +26,11 @@ pub(super) struct Conversion {
     pub height: i32,
     pub from: AVPixelFormat,
     pub to: AVPixelFormat,
-    /// The matrix of the source's colours.
+    /// The matrix of the colours of YUV.
     pub space: AVColorSpace,
-    /// The range of the source's values.
+    /// The range of the values of YUV.
     pub range: AVColorRange,
-    /// The matrix and the range of the result are those of the source, which is to be converted to YUV.
+    /// The result is YUV, and not the source.
     pub to_yuv: bool,
 }
 
@@ -94,11 +94,8 @@ impl Scaler {
             to,
             ..
         } = conversion;
-        let threads = if i64::from(width) * i64::from(height) < SMALL {
-            1
-        } else {
-            0
-        };
+        // 0: as many as there are processors.
+        let threads = i64::from(i64::from(width) * i64::from(height) < SMALL);
         for (option, value) in [
             (c"srcw", width.into()),
             (c"srch", height.into()),
@@ -159,6 +156,10 @@ impl Scaler {
         }
         // SAFETY: takes any number, and returns a static table.
         let stated = unsafe { sws_getCoefficients(i32::try_from(space.0).unwrap_or_default()) };
+        if to_yuv {
+            // Our pixels have all values.
+            from_full = 1;
+        }
         match range {
             AVColorRange::JPEG if to_yuv => to_full = 1,
             AVColorRange::JPEG => from_full = 1,

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 use shm_frame::Name;
 
 use crate::parse;
+use crate::recv::sink::record;
 
 /// Takes the newest whole frames out of a named shared-memory segment, and says how old they are
 #[derive(Debug, Parser)]
@@ -41,9 +43,12 @@ pub(crate) struct Args {
     /// Save each frame in this directory, as a PNG named by the frame's number
     #[arg(short, long, value_name = "DIR", help_heading = DONE)]
     pub save: Option<PathBuf>,
-    /// Record the frames as a video: .mp4, .avi or .mkv
-    #[arg(short, long, value_name = "FILE", value_parser = video, help_heading = DONE)]
+    /// Record the frames as a film, each at its own time: .mp4, .mkv or .avi
+    #[arg(short, long, value_name = "FILE", value_parser = recording(), help_heading = DONE)]
     pub record: Option<PathBuf>,
+    /// Record every pixel exactly, for .mkv: FFV1
+    #[arg(long, requires = "record", help_heading = DONE)]
+    pub lossless: bool,
     /// Write the pixels of each frame to stdout (-), and all text to stderr
     #[arg(
         long, value_name = "-", value_parser = ["-"], allow_hyphen_values = true, conflicts_with = "json",
@@ -79,9 +84,9 @@ const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
 /// Flags that conflict with --list and --clean.
-const RECEIVING: [&str; 14] = [
+const RECEIVING: [&str; 15] = [
     "name", "width", "height", "channels", "count", "timeout", "wait", "view", "save", "record",
-    "raw", "log", "quiet", "plot",
+    "lossless", "raw", "log", "quiet", "plot",
 ];
 
 const EXAMPLES: &str = "\
@@ -134,8 +139,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a number of seconds above 0".to_owned())
 }
 
-fn video(text: &str) -> Result<PathBuf, String> {
-    ending(text, &["mp4", "avi", "mkv"], "not a .mp4, .avi or .mkv")
+/// Any path with one of these endings, whatever its bytes.
+fn recording() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match record::container(&path) {
+        Some(_) => Ok(path),
+        None => Err("not a .mp4, .mkv or .avi"),
+    })
 }
 
 fn plot(text: &str) -> Result<PathBuf, String> {

@@ -36,11 +36,12 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use opencv::core::{LogLevel, set_log_level};
 
+use crate::av::Container;
 use crate::console::{Console, Settings};
 use crate::exit;
 use crate::recv::args::Args;
 use crate::recv::reception::Reception;
-use crate::recv::sink::Sink;
+use crate::recv::sink::{Sink, record};
 use crate::recv::stage::Stage;
 use crate::recv::tally::Tally;
 use crate::recv::view::Viewer;
@@ -66,6 +67,13 @@ fn arguments() -> Args {
         (args.log, "--log"),
         (args.raw.is_some(), "--raw"),
     ];
+    let mkv = args.record.as_deref().map(record::container);
+    if args.lossless && mkv != Some(Some(Container::Mkv)) {
+        let why = "--lossless is for --record FILE.mkv: the other kinds of films lose something";
+        Args::command()
+            .error(ErrorKind::ArgumentConflict, why)
+            .exit();
+    }
     // Clap knows conflicts of flags, but not of a single value of a flag.
     if args.view == args::View::Terminal
         && let Some((_, flag)) = others.into_iter().find(|(given, _)| *given)

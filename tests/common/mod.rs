@@ -11,10 +11,12 @@ use std::process::Command;
 use std::sync::{Arc, Once};
 use std::thread;
 
-use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use std::time::{Duration, Instant};
 
-use shm_frame_testing::{Program, TestName};
+use serde_json::Value;
+use shm_frame::{End, Frame, Receiver, Waited};
+use shm_frame_testing::{PATIENCE, Program, TestName, wait_until};
 
 pub const SEND: &str = env!("CARGO_BIN_EXE_shm-send");
 pub const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
@@ -134,6 +136,30 @@ impl Json for Program {
     fn interrupt(&mut self) -> &mut Self {
         self.signal("INT");
         self.ends_with(0)
+    }
+}
+
+/// Takes frames until the sender has closed its segment.
+pub fn take_all(receiver: &mut Receiver) -> Vec<(Frame, Vec<u8>)> {
+    let end = Instant::now() + PATIENCE;
+    let mut taken = Vec::new();
+    loop {
+        assert!(Instant::now() < end, "the segment was not closed");
+        match receiver.wait(Duration::from_millis(100)).unwrap() {
+            Waited::Frame => {
+                let mut pixels = Vec::new();
+                if let Some(frame) = receiver.copy(&mut pixels).unwrap() {
+                    taken.push((frame, pixels));
+                }
+            }
+            Waited::Timeout | Waited::Cancelled => {}
+            // A larger frame came, in a new segment.
+            Waited::Ended(End::Replaced) => wait_until("it goes on", || receiver.reopen().unwrap()),
+            Waited::Ended(end) => {
+                assert_eq!(end, End::Closed);
+                return taken;
+            }
+        }
     }
 }
 

@@ -6,13 +6,13 @@
 
 mod plot;
 mod raw;
-mod record;
+pub(super) mod record;
 pub(super) mod save;
 
 use std::collections::BTreeMap;
 use std::panic;
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,11 @@ pub(super) trait Sink: Send {
         Ok(())
     }
 
+    /// Called now and then while no frame comes.
+    fn rest(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Completes the output after the last frame.
     fn finish(&mut self, _console: &Console) -> Result<()> {
         Ok(())
@@ -63,6 +68,8 @@ const SINKS: [Open; 4] = [raw::open, record::open, save::open, plot::open];
 /// The most bytes of frames that wait for one sink, and the least and most frames.
 const QUEUED_BYTES: usize = 128 << 20;
 const QUEUED_FRAMES: (usize, usize) = (2, 64);
+/// How long without a frame until a sink is told so.
+const REST_PERIOD: Duration = Duration::from_millis(500);
 /// How often to say that a sink drops frames.
 const SAY_PERIOD: Duration = Duration::from_secs(5);
 
@@ -156,6 +163,17 @@ impl Sinks {
     }
 }
 
+/// Gives a sink the frames of its queue, until there are no more.
+fn run(sink: &mut dyn Sink, frames: &Receiver<Arc<Taken>>, console: &Console) -> Result<()> {
+    loop {
+        match frames.recv_timeout(REST_PERIOD) {
+            Ok(taken) => sink.take(&taken, console)?,
+            Err(RecvTimeoutError::Timeout) => sink.rest()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
 impl Queued {
     fn take(&mut self, taken: &Arc<Taken>, console: &Console) -> Result<()> {
         if let Some(mut sink) = self.waiting.take() {
@@ -165,9 +183,7 @@ impl Queued {
             let console = console.clone();
             self.queue = Some(queue);
             self.thread = Some(thread::spawn(move || {
-                let taken = frames
-                    .iter()
-                    .try_for_each(|taken| sink.take(&taken, &console));
+                let taken = run(sink.as_mut(), &frames, &console);
                 // What there is is completed, whatever happened.
                 taken.and(sink.finish(&console))
             }));

@@ -1,67 +1,69 @@
-//! Frames as a video.
+//! `--record`: frames as a film, each at its own time.
 
-use std::ffi::OsStr;
-use std::fs;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::sys::statvfs::statvfs;
-use opencv::core::{Mat, Rect, Size};
-use opencv::imgproc;
-use opencv::videoio::{CAP_FFMPEG, VideoWriter, VideoWriterTrait, VideoWriterTraitConst};
+use anyhow::{Context, Result, bail};
 use shm_frame::Shape;
 
 use super::Sink;
+use crate::av::{Container, Writer};
 use crate::console::Console;
-use crate::picture as image;
 use crate::recv::args::Args;
-use crate::recv::sink::save;
 use crate::recv::taken::Taken;
-use crate::units::rate;
+use crate::units::counted;
 
-/// How long frames are kept to measure their rate, which a video says before its first frame.
-const MEASURED: Duration = Duration::from_secs(1);
-/// The most that is kept for that, in bytes.
-const KEPT: usize = 256 << 20;
-/// A single frame has no rate.
-const ONE: f64 = 1.0;
-/// Bytes to be left on the disk: OpenCV does not tell when it is full, and the end of a video has to be written, too.
-const LEFT: u64 = 16 << 20;
-/// How often to look at that.
-const LOOK: Duration = Duration::from_millis(250);
-/// How much faster or slower than it came a video may play before that is told.
-const TOLERANCE: f64 = 0.1;
-
-/// Writes frames into a video, and into another when their size changes.
+/// Writes frames into a film, and into another one when their shape changes.
 struct Recorder {
     path: PathBuf,
-    video: Option<Video>,
+    container: Container,
+    lossless: bool,
+    /// The file whose name was taken, for the first frame.
+    first: Option<Named>,
+    film: Option<Film>,
 }
 
-/// The frames of one size.
-struct Video {
+/// A new file.
+struct Named {
+    path: PathBuf,
+    file: File,
+}
+
+/// The frames of one shape.
+struct Film {
     path: PathBuf,
     shape: Shape,
-    state: State,
-    /// When the first frame came and when the last one.
-    span: (Instant, Instant),
+    writer: Writer,
     frames: u64,
-    looked: Instant,
-}
-
-enum State {
-    /// The rate is being measured.
-    Kept(Vec<Vec<u8>>),
-    Written {
-        writer: VideoWriter,
-        fps: f64,
-    },
+    /// When the first frame was begun, and the last one, in ns by the monotonic clock.
+    span: (u64, u64),
 }
 
 pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
-    let recorder = args.record.as_deref().map(Recorder::new).transpose()?;
-    Ok(recorder.map(|recorder| Box::new(recorder) as Box<dyn Sink>))
+    let Some(path) = &args.record else {
+        return Ok(None);
+    };
+    let Some(container) = container(path) else {
+        return Ok(None);
+    };
+    let recorder = Recorder::new(path, container, args.lossless);
+    let recorder = recorder.with_context(|| format!("--record {}", path.display()))?;
+    Ok(Some(Box::new(recorder)))
+}
+
+/// The kind of film that a name asks for.
+pub(in crate::recv) fn container(path: &Path) -> Option<Container> {
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "mp4" => Some(Container::Mp4),
+        "mkv" => Some(Container::Mkv),
+        "avi" => Some(Container::Avi),
+        _ => None,
+    }
 }
 
 impl Sink for Recorder {
@@ -70,202 +72,152 @@ impl Sink for Recorder {
     }
 
     fn take(&mut self, taken: &Taken, console: &Console) -> Result<()> {
-        self.add(&taken.pixels, taken.frame.shape, &|text| console.note(text))
+        self.add(taken, console).with_context(|| self.flag())
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        let rested = self.film.as_mut().map_or(Ok(()), |film| film.writer.rest());
+        rested.with_context(|| self.flag())
     }
 
     fn finish(&mut self, console: &Console) -> Result<()> {
-        self.end(&|text| console.note(text))
+        if let Some(unused) = self.first.take() {
+            unused.remove();
+        }
+        let finished = self.film.take().map_or(Ok(()), |film| film.finish(console));
+        finished.with_context(|| self.flag())
     }
 }
 
 impl Recorder {
-    fn new(path: &Path) -> Result<Self> {
-        let flag = || format!("--record {}", path.display());
-        ensure!(
-            !path.exists(),
-            "{}: it is there already, and stays: use another name, or remove it",
-            flag()
-        );
-        // What is wrong with the path is known now, and not when the first frame came.
-        fs::File::create_new(path).with_context(flag)?;
-        fs::remove_file(path).with_context(flag)?;
+    fn new(path: &Path, container: Container, lossless: bool) -> Result<Self> {
+        let first = match Named::create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                bail!("it is there already, and stays: use another name, or remove it")
+            }
+            first => first?,
+        };
         Ok(Self {
             path: path.to_owned(),
-            video: None,
+            container,
+            lossless,
+            first: Some(first),
+            film: None,
         })
     }
 
-    fn add(&mut self, pixels: &[u8], shape: Shape, note: &dyn Fn(&str)) -> Result<()> {
-        let flag = format!("--record {}", self.path.display());
-        if let Some(last) = self.video.take_if(|video| video.shape != shape) {
-            last.finish(note).with_context(|| flag.clone())?;
+    fn flag(&self) -> String {
+        format!("--record {}", self.path.display())
+    }
+
+    fn add(&mut self, taken: &Taken, console: &Console) -> Result<()> {
+        let shape = taken.frame.shape;
+        if let Some(last) = self.film.take_if(|film| film.shape != shape) {
+            last.finish(console)?;
         }
-        let video = match &mut self.video {
-            Some(video) => video,
+        let film = match &mut self.film {
+            Some(film) => film,
             empty => {
-                let video = Video::begin(next(&self.path), shape).with_context(|| flag.clone())?;
-                if video.path != self.path {
-                    note(&format!(
+                let named = match self.first.take() {
+                    Some(first) => first,
+                    None => Named::next(&self.path)?,
+                };
+                let film = Film::begin(named, self.container, taken, self.lossless)?;
+                let flag = format!("--record {}", self.path.display());
+                if film.path != self.path {
+                    console.note(&format!(
                         "{flag}: frames are {shape} now, and go on in {}",
-                        video.path.display()
+                        film.path.display()
                     ));
                 }
-                empty.insert(video)
+                console.note(&format!("{flag}: {shape} as {}", film.writer.describe()));
+                empty.insert(film)
             }
         };
-        video.add(pixels).context(flag)
-    }
-
-    fn end(&mut self, note: &dyn Fn(&str)) -> Result<()> {
-        let flag = || format!("--record {}", self.path.display());
-        let video = self.video.take();
-        video
-            .map_or(Ok(()), |video| video.finish(note))
-            .with_context(flag)
+        film.add(taken)
     }
 }
 
-/// The path, or one like it if there is such a file.
-fn next(path: &Path) -> PathBuf {
-    let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let directory = path.parent().unwrap_or(Path::new(""));
-    save::free(directory, &text(path.file_stem()), &text(path.extension()))
-}
-
-impl Video {
-    fn begin(path: PathBuf, shape: Shape) -> Result<Self> {
-        let now = Instant::now();
-        ensure!(
-            shape.width() > 1 && shape.height() > 1,
-            "a video's sides are even, and frames are {shape}"
-        );
+impl Named {
+    /// Makes a file of this name, which nothing has.
+    fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            path,
-            shape,
-            state: State::Kept(Vec::new()),
-            span: (now, now),
-            frames: 0,
-            looked: now,
+            path: path.to_owned(),
+            file: File::create_new(path)?,
         })
     }
 
-    fn add(&mut self, pixels: &[u8]) -> Result<()> {
-        self.span.1 = Instant::now();
-        self.frames += 1;
-        match &mut self.state {
-            State::Kept(kept) => {
-                kept.push(pixels.to_vec());
-                let bytes = (kept.len() + 1) * pixels.len();
-                if self.frames > 1 && (self.span.1 - self.span.0 >= MEASURED || bytes > KEPT) {
-                    self.open()?;
-                }
+    /// Makes a file of a name like this one: `STEM-2.mp4`, or `STEM-3.mp4` and so on.
+    fn next(path: &Path) -> io::Result<Self> {
+        let part = |part: Option<&OsStr>| part.unwrap_or_default().to_owned();
+        let (stem, ending) = (part(path.file_stem()), part(path.extension()));
+        let mut number = 2_u64;
+        loop {
+            let mut name = OsString::from(&stem);
+            name.push(format!("-{number}."));
+            name.push(&ending);
+            match Self::create(&path.with_file_name(name)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                created => return created,
             }
-            State::Written { writer, .. } => write(writer, pixels, self.shape)?,
         }
-        if self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
-            self.check_room()?;
-        }
+    }
+
+    /// Removes the file, in which there is nothing, unless the name means another one by now.
+    fn remove(self) {
+        remove(&self.path, &self.file);
+    }
+}
+
+/// Removes a file, unless the name means another one by now.
+fn remove(path: &Path, file: &File) {
+    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let ours = file.metadata().map(id);
+    let named = fs::symlink_metadata(path).map(id);
+    if ours.is_ok_and(|ours| named.is_ok_and(|named| named == ours)) {
+        // It is empty: no harm if it stays.
+        let _ = fs::remove_file(path);
+    }
+}
+
+impl Film {
+    fn begin(named: Named, container: Container, taken: &Taken, lossless: bool) -> Result<Self> {
+        let shape = taken.frame.shape;
+        let kept = named.file.try_clone()?;
+        let writer = Writer::create(named.file, container, shape, lossless)
+            .inspect_err(|_| remove(&named.path, &kept))?;
+        Ok(Self {
+            path: named.path,
+            shape,
+            writer,
+            frames: 0,
+            span: (taken.frame.begun_ns, taken.frame.begun_ns),
+        })
+    }
+
+    fn add(&mut self, taken: &Taken) -> Result<()> {
+        let at = taken.frame.begun_ns.saturating_sub(self.span.0);
+        self.writer.write(&taken.pixels, Duration::from_nanos(at))?;
+        self.span.1 = self.span.1.max(taken.frame.begun_ns);
+        self.frames += 1;
         Ok(())
     }
 
     /// Frames in a second, as they came.
     fn fps(&self) -> f64 {
-        let seconds = (self.span.1 - self.span.0).as_secs_f64();
-        match rate(self.frames - 1, seconds) {
-            0.0 => ONE,
-            // MPEG-4 has 16 bits for what OpenCV makes of it: the rate by 1, 10 or 100.
-            fps if fps < 500.0 => (fps * 100.0).round().max(1.0) / 100.0,
-            fps => fps.round().min(60_000.0),
-        }
+        let seconds = Duration::from_nanos(self.span.1 - self.span.0).as_secs_f64();
+        crate::units::rate(self.frames.saturating_sub(1), seconds)
     }
 
-    /// Opens the file at the rate measured, and writes what was kept.
-    fn open(&mut self) -> Result<()> {
-        self.check_room()?;
-        let fps = self.fps();
-        let codec = if self.path.extension() == Some(OsStr::new("avi")) {
-            ['M', 'J', 'P', 'G']
-        } else {
-            ['m', 'p', '4', 'v']
-        };
-        let [a, b, c, d] = codec;
-        let sides = Size::new(self.shape.width() & !1, self.shape.height() & !1);
-        let codec = VideoWriter::fourcc(a, b, c, d)?;
-        let mut writer =
-            VideoWriter::new_with_backend(&self.path, CAP_FFMPEG, codec, fps, sides, true)?;
-        ensure!(
-            writer.is_opened()?,
-            "OpenCV cannot write a video of {}x{} at {fps:.1} frames/s there",
-            sides.width,
-            sides.height
+    fn finish(self, console: &Console) -> Result<()> {
+        let frames = counted(self.frames, "frame");
+        let said = format!(
+            "recorded {frames} at {:.1} frames/s in {}",
+            self.fps(),
+            self.path.display()
         );
-        if let State::Kept(kept) = &self.state {
-            for pixels in kept {
-                write(&mut writer, pixels, self.shape)?;
-            }
-        }
-        self.state = State::Written { writer, fps };
+        self.writer.finish()?;
+        console.note(&said);
         Ok(())
     }
-
-    fn check_room(&self) -> Result<()> {
-        let directory = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let disk = statvfs(directory)?;
-        let free = disk.blocks_available() * disk.fragment_size();
-        if free < LEFT {
-            #[expect(clippy::cast_precision_loss, reason = "for people, with one decimal")]
-            let mb = |bytes: u64| bytes as f64 / 1e6;
-            bail!(
-                "its disk has {:.1} MB free, and the last {:.1} MB are left alone: free some",
-                mb(free),
-                mb(LEFT)
-            );
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, note: &dyn Fn(&str)) -> Result<()> {
-        if matches!(self.state, State::Kept(_)) {
-            self.open()?;
-        }
-        let came = self.fps();
-        if let State::Written { writer, fps } = &mut self.state {
-            writer.release()?;
-            let (frames, path) = (self.frames, self.path.display());
-            let even = if (self.shape.width() | self.shape.height()) & 1 == 1 {
-                ", without the odd column or row"
-            } else {
-                ""
-            };
-            note(&format!(
-                "recorded {frames} frames at {fps:.1} frames/s in {path}{even}"
-            ));
-            if self.frames > 1 && (*fps / came - 1.0).abs() > TOLERANCE {
-                note(&format!(
-                    "{path} plays {:.1} times as fast as it came: the rate in its first second was {fps:.1} frames/s, and {came:.1} in all",
-                    *fps / came
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// As BGR, and with even sides, which is what OpenCV takes.
-fn write(writer: &mut VideoWriter, pixels: &[u8], shape: Shape) -> Result<()> {
-    let frame = image::view(pixels, shape)?;
-    let even = Rect::new(0, 0, shape.width() & !1, shape.height() & !1);
-    let even = Mat::roi(&frame, even)?;
-    let code = match shape.channels() {
-        1 => imgproc::COLOR_GRAY2BGR,
-        4 => imgproc::COLOR_BGRA2BGR,
-        _ => return Ok(writer.write(&even)?),
-    };
-    let mut bgr = Mat::default();
-    imgproc::cvt_color_def(&even, &mut bgr, code)?;
-    Ok(writer.write(&bgr)?)
 }

@@ -86,8 +86,10 @@ impl Video {
             });
             return Err(why).with_context(|| format!("breaks off after {at:.1}{of}"));
         }
+        // Some formats count their length from 0, some from the first frame.
+        let until = at + self.reader.first().as_secs_f64();
         match length {
-            Some(length) if at + 1.0 < 0.9 * length => {
+            Some(length) if until + 1.0 < 0.9 * length => {
                 bail!("breaks off after {at:.1} of the {length:.1} s it claims to have")
             }
             _ => Ok(()),
@@ -161,6 +163,10 @@ impl Source for Video {
 
     fn next(&mut self) -> Result<Next> {
         let next = Video::next(self);
+        if next.is_err() && stop::requested() {
+            // The signal is why.
+            return Ok(Next::Nothing);
+        }
         next.with_context(|| format!("--video {}", self.path.display()))
     }
 
