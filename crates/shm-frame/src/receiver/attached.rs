@@ -157,7 +157,10 @@ impl Attached {
     }
 
     /// Holds the newest whole frame, if it is newer than `seen` and this receiver can lease.
-    #[expect(clippy::inline_always, reason = "structs written and read again: 10 ns a frame")]
+    #[expect(
+        clippy::inline_always,
+        reason = "structs written and read again: 10 ns a frame"
+    )]
     #[inline(always)]
     pub(super) fn hold(&mut self, seen: u64) -> Option<Taken> {
         let entry = self.free_entry()?;
@@ -184,7 +187,10 @@ impl Attached {
     }
 
     /// What a slot says of its frame, which may be torn if it is not held.
-    #[expect(clippy::inline_always, reason = "structs written and read again: 10 ns a frame")]
+    #[expect(
+        clippy::inline_always,
+        reason = "structs written and read again: 10 ns a frame"
+    )]
     #[inline(always)]
     pub(super) fn words(&self, control: &ControlPage, slot: usize) -> Words {
         let line = &control.slot[slot];
@@ -209,7 +215,10 @@ impl Attached {
         Ok(shape)
     }
 
-    #[expect(clippy::inline_always, reason = "structs written and read again: 10 ns a frame")]
+    #[expect(
+        clippy::inline_always,
+        reason = "structs written and read again: 10 ns a frame"
+    )]
     #[inline(always)]
     pub(super) fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
         let mut room = self.segment().slots.geometry().room();
@@ -316,7 +325,10 @@ pub(super) struct Words {
 
 impl Words {
     /// The frame that was received at `now`.
-    #[expect(clippy::inline_always, reason = "structs written and read again: 10 ns a frame")]
+    #[expect(
+        clippy::inline_always,
+        reason = "structs written and read again: 10 ns a frame"
+    )]
     #[inline(always)]
     pub(super) fn frame(
         &self,

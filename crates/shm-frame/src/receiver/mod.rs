@@ -5,6 +5,7 @@ mod cancel;
 mod follow;
 mod frame;
 mod lease;
+mod notify;
 mod plain;
 mod predict;
 
@@ -19,6 +20,7 @@ pub use self::follow::{Followed, Follower};
 pub use self::frame::{Frame, Via, WaitMode, Waited};
 use self::lease::{Hold, Keep};
 pub use self::lease::{Lease, OwnedLease};
+pub use self::notify::Notifier;
 use self::plain::{age_ns, copy_plain};
 use self::predict::Predictor;
 use crate::clock::{Wall, monotonic_ns};
@@ -442,6 +444,26 @@ impl Receiver {
     fn open_anew(&mut self) -> Result<(), Error> {
         self.attached = Err(End::Replaced);
         self.reopen().map(drop)
+    }
+
+    /// Takes note of the latest frame as if it had been taken. `false`: it is not whole yet, as a segment without a control page
+    /// says, and stays news.
+    fn pass(&mut self) -> bool {
+        let Ok(attached) = &self.attached else {
+            return true;
+        };
+        if let Some(control) = attached.control() {
+            if let Some(latest) = attached.newer(control, self.seen.frame) {
+                self.seen.take(latest.frame);
+            }
+            return true;
+        }
+        let header = attached.segment().slots.header(0);
+        let whole = header.frame_valid == 1;
+        if whole {
+            self.seen.stamp = Some(header.timestamp_ms);
+        }
+        whole
     }
 
     /// How to wait for so long at most.
