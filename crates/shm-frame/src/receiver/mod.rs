@@ -540,20 +540,21 @@ impl Receiver {
             return self.attend().map(|()| None);
         };
         let (latest, now) = (taken.latest, taken.found_ns);
-        let looked = attached.look_if_overdue(now);
+        let Some(control) = attached.control() else {
+            return Ok(None);
+        };
+        let words = attached.words(control, latest.slot);
+        // After all that was read but the pixels.
         if !attached.segment().intact() {
             drop(Hold::new(&*attached.shared, taken));
             return self.attend().map(|()| None);
         }
+        let looked = attached.look_if_overdue(now);
         let Ok(attached) = &self.attached else {
             return Ok(None);
         };
         let mut hold = Hold::new(keep(&attached.shared), taken);
         looked?;
-        let Some(control) = attached.control() else {
-            return Ok(None);
-        };
-        let words = attached.words(control, latest.slot);
         let skipped = self.seen.take(latest.frame);
         if self.wait_mode == WaitMode::Predict {
             self.predictor.published(latest.frame, words.publish_ns);
