@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::attached::{Shared, Taken};
 use super::frame::Frame;
 use crate::protocol::format::Scalar;
-use crate::protocol::slots::{self, Held, Latest};
+use crate::protocol::slots::{self, Held};
 use crate::protocol::sync::Ordering;
 use crate::segment::mapping::{Target, elements};
 use crate::{Error, Shape};
@@ -75,11 +75,10 @@ impl<S: Keep> Hold<S> {
             .unwrap_or_default()
     }
 
-    /// Whether the slot still has the frame of that number, and what was read came from the segment.
-    fn is_intact(&self, frame: u64) -> bool {
-        let slot = self.held.slot();
-        let there = |control| slots::end_copy(control, Latest { frame, slot });
-        self.shared.control().is_some_and(there) && self.shared.segment.intact()
+    /// Whether what was read came from the segment, and this process holds the slot: in a child of a fork nobody may. (The slot's
+    /// sequence says nothing: the sender marks it for a moment whenever it looks for a free one.)
+    fn is_intact(&self) -> bool {
+        self.shared.segment.is_ours() && self.shared.segment.intact()
     }
 
     fn copy(&self, shape: Shape, mut target: Target<'_>) -> Result<(), Error> {
@@ -174,9 +173,10 @@ macro_rules! lease {
             }
 
             /// Whether the bytes that were read are the frame. If not, another process truncated or overwrote the segment
-            /// meanwhile, and parts of it were read as zeros or another frame: ask before using a result.
+            /// meanwhile, and parts of it were read as zeros: ask before using a result. In a child of a fork it is not: the
+            /// parent has the lease, and may end it at any time.
             pub fn is_intact(&self) -> bool {
-                self.hold.is_intact(self.frame.number)
+                self.hold.is_intact()
             }
         }
 
