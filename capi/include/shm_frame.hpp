@@ -418,6 +418,10 @@ inline std::uint64_t Sender::publish(const cv::Mat& image, const Extras& extras,
     if (image.dims != 2 || image.empty()) {
         throw Error(SHMF_INVALID, "the Mat is empty or has more than 2 dimensions");
     }
+    if (image.channels() > 4) {
+        throw Error(SHMF_INVALID, "the Mat has " + std::to_string(image.channels()) +
+                                      " channels: a frame has up to 4");
+    }
     const Format format(image.channels(), Element(image.depth()), order);
     return publish({image.cols, image.rows, format}, image.data, image.step[0], extras);
 }
