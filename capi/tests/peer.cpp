@@ -5,7 +5,9 @@
 //     peer send-picture NAME FILE     sends a picture 50 times a second for ever
 //     peer receive-picture NAME FILE COUNT   takes COUNT frames that must be this picture
 //     peer same FILE FILE             whether two pictures are the same
-//     peer receive-raw NAME WIDTH HEIGHT FORMAT FILE   takes a frame that must be the bytes of FILE
+//     peer send-raw NAME WIDTH HEIGHT FORMAT FILE      sends the bytes of FILE for ever
+//     peer receive-raw NAME WIDTH HEIGHT FORMAT FILE   takes a frame of a sender that knows only the
+//                                                      header; it must be the bytes of FILE
 //
 // Ends with 0 if all was well, and says what it saw.
 #include <opencv2/core.hpp>
@@ -118,9 +120,25 @@ int receive_picture(const std::string& name, const std::string& file, int count)
     return 0;
 }
 
-int receive_raw(const std::string& name, Shape shape, const std::string& file) {
+std::string bytes_of(const std::string& file) {
     std::ifstream stream(file, std::ios::binary);
-    const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
+    std::string bytes{std::istreambuf_iterator<char>(stream), {}};
+    CHECK(!bytes.empty());
+    return bytes;
+}
+
+int send_raw(const std::string& name, Shape shape, const std::string& file) {
+    const std::string bytes = bytes_of(file);
+    CHECK(bytes.size() == shape.bytes());
+    Sender sender(name);
+    for (;;) {
+        sender.publish(shape, bytes.data());
+        std::this_thread::sleep_for(20ms);
+    }
+}
+
+int receive_raw(const std::string& name, Shape shape, const std::string& file) {
+    const std::string bytes = bytes_of(file);
     Receiver receiver(name);
     const Frame frame = take(receiver);
     CHECK(frame.via() == Via::plain);
@@ -142,9 +160,11 @@ int main(int argc, char** argv) try {
         return receive_picture(words[1], words[2], std::stoi(words[3]));
     }
     if (role == "same" && words.size() == 3) return same(read(words[1]), read(words[2])) ? 0 : 1;
-    if (role == "receive-raw" && words.size() == 6) {
+    if ((role == "send-raw" || role == "receive-raw") && words.size() == 6) {
         const Format format = Format::from_word(std::stoi(words[4]));
-        return receive_raw(words[1], {std::stoi(words[2]), std::stoi(words[3]), format}, words[5]);
+        const Shape shape{std::stoi(words[2]), std::stoi(words[3]), format};
+        const auto run = role == "send-raw" ? send_raw : receive_raw;
+        return run(words[1], shape, words[5]);
     }
     std::fprintf(stderr, "peer.cpp says how to use this\n");
     return 2;
