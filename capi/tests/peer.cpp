@@ -27,8 +27,8 @@ namespace {
 
 int send(const std::string& name, std::uint64_t count) {
     shmf_sender_options options = {};
-    // The one before may be dead, and its segment still be here.
-    options.slots = 6;
+    // So that several receivers can keep frames, and those that die leave some to the others.
+    options.slots = 16;
     Sender sender(name, options);
     for (std::uint64_t number = 1; count == 0 || number <= count; ++number) {
         Checked(number).send(sender);
@@ -86,7 +86,7 @@ int receive(const std::string& name, int count) {
         }).join();
     }
     std::printf("taken=%d leased=%d sessions=%d ended=%d %s\n", taken, leased, sessions, ended, wrong.c_str());
-    return wrong.empty() && leased > 0 ? 0 : 1;
+    return wrong.empty() && leased > count / 2 ? 0 : 1;
 }
 
 cv::Mat read(const std::string& file) {
