@@ -21,8 +21,8 @@ std::string boxes(const cv::Mat& image) {
     std::string json;
     for (const auto& outline : outlines) {
         const cv::Rect box = cv::boundingRect(outline);
-        json += cv::format("%s{\"x\":%d,\"y\":%d,\"width\":%d,\"height\":%d}", json.empty() ? "" : ",",
-                           box.x, box.y, box.width, box.height);
+        json += cv::format("%s{\"x\":%d,\"y\":%d,\"width\":%d,\"height\":%d}",
+                           json.empty() ? "" : ",", box.x, box.y, box.width, box.height);
     }
     return "{\"boxes\":[" + json + "]}";
 }

@@ -18,7 +18,9 @@ std::string write(const std::filesystem::path& directory, const shm_frame::Frame
     const bool colour = bgr || format == shm_frame::rgb8;
     char name[32];
     std::snprintf(name, sizeof name, "%06llu.%s", static_cast<unsigned long long>(frame.number()),
-                  gray ? "pgm" : colour ? "ppm" : "raw");
+                  gray     ? "pgm"
+                  : colour ? "ppm"
+                           : "raw");
     std::ofstream file(directory / name, std::ios::binary);
     if (gray || colour) {
         file << (gray ? "P5 " : "P6 ") << width << ' ' << height << " 255\n";

@@ -70,7 +70,7 @@ enum {
     SHMF_F16 = 7
 };
 
-/* Which colour comes first in a pixel of 3 or 4 elements. Pixels of 1 or 2 elements are SHMF_BGR. */
+/* Which colour comes first in a pixel of 3 or 4 elements. Pixels of 1 or 2 are SHMF_BGR. */
 enum { SHMF_BGR = 0, SHMF_RGB = 1 };
 
 /* A pixel of 1 to 4 elements, and its parts again. */
@@ -85,7 +85,7 @@ enum {
     SHMF_BGRA8 = SHMF_FORMAT(4, SHMF_U8, SHMF_BGR),
     SHMF_RGB8 = SHMF_FORMAT(3, SHMF_U8, SHMF_RGB),
     SHMF_RGBA8 = SHMF_FORMAT(4, SHMF_U8, SHMF_RGB),
-    SHMF_GRAY16 = SHMF_FORMAT(1, SHMF_U16, SHMF_BGR), /* also depth in mm, as depth cameras have it */
+    SHMF_GRAY16 = SHMF_FORMAT(1, SHMF_U16, SHMF_BGR), /* and depth in mm, of depth cameras */
     SHMF_GRAY32F = SHMF_FORMAT(1, SHMF_F32, SHMF_BGR)
 };
 
@@ -178,7 +178,7 @@ typedef struct shmf_frame {
     const void *pixels;    /* rows without padding, aligned to 8 bytes. Memory that is read in place
                               is mapped read-only: writing there is a SIGSEGV */
     size_t pixels_len;     /* bytes of all pixels */
-    const void *meta;      /* bytes of the sender's own: JSON by convention; NULL if there are none */
+    const void *meta;      /* bytes of the sender's own: JSON by convention; NULL for none */
     size_t meta_len;       /* how many */
     shmf_shape shape;      /* width, height and format */
     int32_t via;           /* SHMF_LEASED, ... */
@@ -186,8 +186,8 @@ typedef struct shmf_frame {
     uint64_t session;      /* the same for all frames of one sender */
     uint64_t skipped;      /* published since the last frame taken, and never seen here */
     uint64_t captured_ns;  /* Unix time in ns at which the picture was taken; 0: not known */
-    uint64_t begun_ns;     /* CLOCK_MONOTONIC before the sender wrote the first byte; 0: not known */
-    uint64_t published_ns; /* CLOCK_MONOTONIC after it wrote the last byte; 0: not known */
+    uint64_t begun_ns;     /* CLOCK_MONOTONIC before the sender wrote a byte; 0: not known */
+    uint64_t published_ns; /* CLOCK_MONOTONIC after it wrote the last one; 0: not known */
     int64_t sent_ms;       /* Unix time in ms when the sender began to write */
     int64_t received_ms;   /* Unix time in ms when it was received */
     int64_t delay_ns;      /* from begun_ns until the frame was found or copied here */

@@ -255,8 +255,8 @@ private:
     Status status_ = Status::ok;
 };
 
-// A slot to be filled in place. Let go of without publish(), nobody sees it. It keeps its sender, and
-// is used in the sender's thread.
+// A slot to be filled in place. Let go of without publish(), nobody sees it. It keeps its sender,
+// and is used in the sender's thread.
 class Loan {
 public:
     Loan(Loan&&) noexcept = default;

@@ -1,7 +1,8 @@
-//! The C interface of shm-frame, as `include/shm_frame.h` declares and documents it. It has no logic of its own: objects,
-//! pointers and words.
+//! The C interface of shm-frame, as `include/shm_frame.h` declares and documents it. It has no
+//! logic of its own: objects, pointers and words.
 //!
-//! A panic would be a bug here, and does not cross the boundary: a function of `extern "C"` aborts the process.
+//! A panic would be a bug here, and does not cross the boundary: a function of `extern "C"` aborts
+//! the process.
 #![expect(
     unsafe_code,
     reason = "C passes pointers, and calls functions by their names"

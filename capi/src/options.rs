@@ -5,11 +5,13 @@ use std::slice;
 use crate::Status;
 use crate::status::invalid;
 
-/// A struct that a C program fills in. It may only grow at its end, so this is the size of the first version, too.
+/// A struct that a C program fills in. It may only grow at its end, so this is the size of the
+/// first version, too.
 ///
 /// # Safety
 ///
-/// The type is `repr(C)` without padding, begins with its size as a `usize`, and every value of its bytes is one of its own.
+/// The type is `repr(C)` without padding, begins with its size as a `usize`, and every value of its
+/// bytes is one of its own.
 pub(crate) unsafe trait Growing: Copy {
     const NAME: &str;
 }

@@ -1,10 +1,10 @@
 //! `shmf_receiver` and `shmf_frame`.
 
 use std::ffi::{CString, c_char, c_void};
-use std::fmt;
-use std::ptr;
+use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, ptr};
 
 use shm_frame::{Canceller, Error, Followed, Follower, Frame, OwnedLease, Receiver, Via, WaitMode};
 
@@ -12,7 +12,8 @@ use crate::options::{self, Growing};
 use crate::status::{Role, Status, c_words, end_text, failed, invalid, say, status, text};
 use crate::{CShape, exclusive, read_name};
 
-/// How long a file that is no segment is given to become one: a sender without a control page makes it in two steps.
+/// How long a file that is no segment is given to become one: a sender without a control page makes
+/// it in two steps.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// `shmf_receiver_options`.
@@ -144,7 +145,8 @@ impl Receiving {
     }
 }
 
-/// Memory of copies, used again: the system takes longer to hand out fresh memory than the copy takes.
+/// Memory of copies, used again: the system takes longer to hand out fresh memory than the copy
+/// takes.
 type Spare = Arc<Mutex<Option<Buffers>>>;
 
 #[derive(Debug, Default)]
@@ -216,6 +218,18 @@ pub(crate) struct CFrame {
     delay_ns: i64,
     found: bool,
 }
+
+// As `capi/tests/layout.c` has it of the header.
+const _: () = {
+    assert!(size_of::<CFrame>() == 128);
+    assert!(offset_of!(CFrame, meta_len) == 24);
+    assert!(offset_of!(CFrame, via) == 44);
+    assert!(offset_of!(CFrame, captured_ns) == 72);
+    assert!(offset_of!(CFrame, delay_ns) == 112);
+    assert!(offset_of!(CFrame, found) == 120);
+    assert!(offset_of!(Taken, frame) == 0);
+    assert!(size_of::<CReceiverOptions>() == 16);
+};
 
 impl fmt::Debug for CFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,7 +309,8 @@ unsafe extern "C" fn shmf_receiver_open(
 ///
 /// # Safety
 ///
-/// `receiver` is null or a receiver that no other thread uses but by `shmf_receiver_cancel`, and `frame` null or to be written.
+/// `receiver` is null or a receiver that no other thread uses but by `shmf_receiver_cancel`, and
+/// `frame` null or to be written.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn shmf_receiver_receive(
     receiver: *mut CReceiver,
@@ -368,7 +383,8 @@ unsafe extern "C" fn shmf_frame_is_intact(frame: *const CFrame) -> bool {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn shmf_frame_release(frame: *const CFrame) {
     if !frame.is_null() {
-        // SAFETY: `shmf_receiver_receive` made it as a `Taken` by `Box::into_raw`, and nobody uses it after this.
+        // SAFETY: `shmf_receiver_receive` made it as a `Taken` by `Box::into_raw`, and nobody uses
+        // it after this.
         drop(unsafe { Box::from_raw(frame.cast_mut().cast::<Taken>()) });
     }
 }

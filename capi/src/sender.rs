@@ -60,6 +60,14 @@ unsafe impl Growing for CExtras {
     const NAME: &str = "shmf_extras";
 }
 
+// As `capi/tests/layout.c` has it of the header.
+const _: () = {
+    assert!(size_of::<CSenderOptions>() == 32);
+    assert!(mem::offset_of!(CSenderOptions, replace) == 24);
+    assert!(size_of::<CExtras>() == 32);
+    assert!(mem::offset_of!(CExtras, meta_len) == 24);
+};
+
 /// The same, read.
 #[derive(Clone, Copy)]
 struct Told<'a> {
@@ -71,7 +79,8 @@ struct Told<'a> {
 ///
 /// # Safety
 ///
-/// `extras` is null, or points at extras whose `meta` points at `meta_len` bytes, for as long as `'a`.
+/// `extras` is null, or points at extras whose `meta` points at `meta_len` bytes, for as long as
+/// `'a`.
 unsafe fn read_extras<'a>(extras: *const CExtras) -> Result<Told<'a>, Status> {
     // SAFETY: null or extras, as the caller promises.
     let Some(extras) = (unsafe { options::read(extras) })? else {
@@ -292,8 +301,8 @@ unsafe extern "C" fn shmf_sender_create(
 ///
 /// # Safety
 ///
-/// `sender` is null or a sender that no other thread uses; `pixels` is null or points at rows as `shape` and `stride` say;
-/// `extras` and `number` are null, or extras and a number to be written.
+/// `sender` is null or a sender that no other thread uses; `pixels` is null or points at rows as
+/// `shape` and `stride` say; `extras` and `number` are null, or extras and a number to be written.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn shmf_sender_publish(
     sender: *mut CSender,
@@ -347,8 +356,8 @@ unsafe extern "C" fn shmf_sender_loan(
 ///
 /// # Safety
 ///
-/// `sender` is null or a sender that no other thread uses; `extras` and `number` are null, or extras and a number to be
-/// written. Nobody writes the loan's pixels from now on.
+/// `sender` is null or a sender that no other thread uses; `extras` and `number` are null, or
+/// extras and a number to be written. Nobody writes the loan's pixels from now on.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn shmf_sender_publish_loan(
     sender: *mut CSender,
@@ -369,7 +378,8 @@ unsafe extern "C" fn shmf_sender_publish_loan(
 ///
 /// # Safety
 ///
-/// `sender` is null or a sender that no other thread uses. Nobody writes the loan's pixels from now on.
+/// `sender` is null or a sender that no other thread uses. Nobody writes the loan's pixels from now
+/// on.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn shmf_sender_discard_loan(sender: *mut CSender) {
     // SAFETY: null or a sender that no other thread uses.

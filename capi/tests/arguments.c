@@ -8,17 +8,17 @@
 
 static int passed, failed;
 
-#define CHECK(condition)                                                  \
-    do {                                                                  \
-        if (condition) {                                                  \
-            ++passed;                                                     \
-        } else {                                                          \
-            ++failed;                                                     \
+#define CHECK(condition)                                                                 \
+    do {                                                                                 \
+        if (condition) {                                                                 \
+            ++passed;                                                                    \
+        } else {                                                                         \
+            ++failed;                                                                    \
             printf("FAILED line %d: %s: %s\n", __LINE__, #condition, shmf_last_error()); \
-        }                                                                 \
+        }                                                                                \
     } while (0)
 
-static int refused(int status, const char *words) {
+static int refused(int status, const char* words) {
     return status == SHMF_INVALID && strstr(shmf_last_error(), words) != NULL;
 }
 
@@ -29,19 +29,20 @@ int main(void) {
     CHECK(strcmp(shmf_last_error(), "") == 0);
 
     /* Names. */
-    shmf_sender *sender = (shmf_sender *)name;
+    shmf_sender* sender = (shmf_sender*)name;
     CHECK(refused(shmf_sender_create(NULL, NULL, &sender), "the name is NULL"));
     CHECK(sender == NULL);
     CHECK(refused(shmf_sender_create("a/b", NULL, &sender), "has a slash inside"));
     CHECK(refused(shmf_sender_create("\xff", NULL, &sender), "not UTF-8"));
     CHECK(refused(shmf_sender_create(name, NULL, NULL), "sender is NULL"));
-    shmf_receiver *receiver = NULL;
+    shmf_receiver* receiver = NULL;
     CHECK(refused(shmf_receiver_open("", NULL, &receiver), "is empty"));
     CHECK(refused(shmf_receiver_open(name, NULL, NULL), "receiver is NULL"));
 
     /* Options. */
     shmf_sender_options options = {0};
-    CHECK(refused(shmf_sender_create(name, &options, &sender), "set its size to sizeof(shmf_sender_options), which is 32"));
+    CHECK(refused(shmf_sender_create(name, &options, &sender),
+                  "set its size to sizeof(shmf_sender_options), which is 32"));
     options.size = sizeof options - 1;
     CHECK(refused(shmf_sender_create(name, &options, &sender), "of 31 bytes"));
     memset(&options.size, 0xff, sizeof options.size);
@@ -50,7 +51,8 @@ int main(void) {
         shmf_sender_options known;
         uint64_t later;
     } newer = {{.size = sizeof newer}, 1};
-    CHECK(refused(shmf_sender_create(name, &newer.known, &sender), "does not know: it knows 32 bytes"));
+    CHECK(refused(shmf_sender_create(name, &newer.known, &sender),
+                  "does not know: it knows 32 bytes"));
     options = (shmf_sender_options){.size = sizeof options, .slots = 17};
     CHECK(refused(shmf_sender_create(name, &options, &sender), "17 slots"));
     options = (shmf_sender_options){.size = sizeof options, .reserved = 1};
@@ -61,7 +63,7 @@ int main(void) {
     /* A newer program that set nothing new is fine. */
     newer.later = 0;
     CHECK(shmf_sender_create(name, &newer.known, &sender) == SHMF_OK);
-    shmf_sender *second = NULL;
+    shmf_sender* second = NULL;
     CHECK(shmf_sender_create(name, NULL, &second) == SHMF_LIVE);
     CHECK(strstr(shmf_last_error(), "set replace in the options") != NULL);
     CHECK(second == NULL);
@@ -70,26 +72,32 @@ int main(void) {
     CHECK(shmf_shape_bytes((shmf_shape){640, 480, SHMF_GRAY16}) == 640 * 480 * 2);
     CHECK(shmf_shape_bytes((shmf_shape){640, -1, SHMF_GRAY16}) == 0);
     unsigned char image[4 * 4 * 3] = {0};
-    CHECK(refused(shmf_sender_publish(sender, (shmf_shape){4, 0, SHMF_BGR8}, image, 0, NULL, NULL), "4x0x3 is no image"));
-    CHECK(refused(shmf_sender_publish(sender, (shmf_shape){4, 4, 5}, image, 0, NULL, NULL), "set format to SHMF_BGR8"));
+    CHECK(refused(shmf_sender_publish(sender, (shmf_shape){4, 0, SHMF_BGR8}, image, 0, NULL, NULL),
+                  "4x0x3 is no image"));
+    CHECK(refused(shmf_sender_publish(sender, (shmf_shape){4, 4, 5}, image, 0, NULL, NULL),
+                  "set format to SHMF_BGR8"));
     const shmf_shape shape = {4, 4, SHMF_BGR8};
     CHECK(refused(shmf_sender_publish(sender, shape, image, 11, NULL, NULL), "stride is 11"));
     const shmf_shape tall = {1, INT32_MAX, SHMF_GRAY8};
-    CHECK(refused(shmf_sender_publish(sender, tall, image, SIZE_MAX / 2, NULL, NULL), "no memory holds"));
+    CHECK(refused(shmf_sender_publish(sender, tall, image, SIZE_MAX / 2, NULL, NULL),
+                  "no memory holds"));
     CHECK(refused(shmf_sender_publish(sender, shape, NULL, 0, NULL, NULL), "pixels is NULL"));
     CHECK(refused(shmf_sender_publish(NULL, shape, image, 0, NULL, NULL), "sender is NULL"));
 
     /* Extras. */
     shmf_extras extras = {0};
-    CHECK(refused(shmf_sender_publish(sender, shape, image, 0, &extras, NULL), "sizeof(shmf_extras)"));
+    CHECK(refused(shmf_sender_publish(sender, shape, image, 0, &extras, NULL),
+                  "sizeof(shmf_extras)"));
     extras = (shmf_extras){.size = sizeof extras, .meta_len = 3};
-    CHECK(refused(shmf_sender_publish(sender, shape, image, 0, &extras, NULL), "meta is NULL, and meta_len is 3"));
+    CHECK(refused(shmf_sender_publish(sender, shape, image, 0, &extras, NULL),
+                  "meta is NULL, and meta_len is 3"));
     extras = (shmf_extras){.size = sizeof extras, .meta = image, .meta_len = SIZE_MAX};
-    CHECK(refused(shmf_sender_publish(sender, shape, image, 0, &extras, NULL), "which no memory has"));
+    CHECK(refused(shmf_sender_publish(sender, shape, image, 0, &extras, NULL),
+                  "which no memory has"));
 
     /* Loans. */
     uint64_t number = 0;
-    void *pixels = image;
+    void* pixels = image;
     CHECK(refused(shmf_sender_publish_loan(sender, NULL, &number), "no open loan"));
     shmf_sender_discard_loan(sender);
     shmf_sender_discard_loan(NULL);
@@ -108,7 +116,7 @@ int main(void) {
     CHECK(shmf_sender_publish(sender, shape, image, 0, NULL, &number) == SHMF_OK && number == 1);
 
     /* Receivers and frames. */
-    const shmf_frame *frame = (const shmf_frame *)name;
+    const shmf_frame* frame = (const shmf_frame*)name;
     CHECK(shmf_receiver_open(name, NULL, &receiver) == SHMF_OK);
     CHECK(refused(shmf_receiver_receive(NULL, 0, &frame), "receiver is NULL"));
     CHECK(frame == NULL);

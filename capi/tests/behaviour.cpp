@@ -124,7 +124,8 @@ TEST(every_format_crosses_with_its_type) {
     CHECK(formats.size() == 48);
     for (const Format format : formats) {
         cv::Mat image(48, 64, format.cv_type());
-        Checked(static_cast<std::uint64_t>(format.word())).fill(image.data, image.total() * image.elemSize());
+        Checked(static_cast<std::uint64_t>(format.word()))
+            .fill(image.data, image.total() * image.elemSize());
         sender.publish(image, {}, format.order());
         const Frame frame = take(receiver);
         CHECK(frame.shape() == Shape{64, 48, format});
@@ -132,7 +133,8 @@ TEST(every_format_crosses_with_its_type) {
         CHECK(std::memcmp(frame.data(), image.data, frame.size()) == 0);
         CHECK(frame.mat().type() == image.type());
         CHECK(Format(format.channels(), format.element(), format.order()) == format);
-        const int matching = (format.element() == Element::u8) + 2 * (format.element() == Element::u16) +
+        const int matching = (format.element() == Element::u8) +
+                             2 * (format.element() == Element::u16) +
                              4 * (format.element() == Element::f32);
         const auto reads_as = [](auto elements) {
             try {
@@ -156,7 +158,8 @@ TEST(elements_are_written_and_read_as_their_type) {
     std::move(loan).publish();
     Receiver receiver(name);
     const Frame frame = take(receiver);
-    CHECK(std::count(frame.elements<std::uint16_t>(), frame.elements<std::uint16_t>() + 8, 500) == 8);
+    CHECK(std::count(frame.elements<std::uint16_t>(), frame.elements<std::uint16_t>() + 8, 500) ==
+          8);
 }
 
 TEST(a_mat_keeps_its_frame_until_its_last_copy_is_gone) {
@@ -293,7 +296,8 @@ TEST(mats_that_are_no_image_are_refused) {
     const TestName name;
     Sender sender(name);
     const int sizes[] = {2, 3, 4};
-    throws(SHMF_INVALID, "more than 2 dimensions", [&] { sender.publish(cv::Mat(3, sizes, CV_8U)); });
+    throws(SHMF_INVALID, "more than 2 dimensions",
+           [&] { sender.publish(cv::Mat(3, sizes, CV_8U)); });
     throws(SHMF_INVALID, "empty", [&] { sender.publish(cv::Mat()); });
     throws(SHMF_INVALID, "257 channels", [&] { sender.publish(cv::Mat(1, 1, CV_8UC(257))); });
 }
@@ -302,14 +306,16 @@ TEST(extras_cross_and_those_without_room_leave_the_loan_open) {
     const TestName name;
     Sender sender(name);
     Receiver receiver(name);
-    sender.publish(small, std::vector<std::uint8_t>(small.bytes()).data(), 0, {123456789, R"({"exposure":0.01})"});
+    sender.publish(small, std::vector<std::uint8_t>(small.bytes()).data(), 0,
+                   {123456789, R"({"exposure":0.01})"});
     Frame frame = take(receiver);
     CHECK(frame.captured_ns() == 123456789);
     CHECK(frame.meta() == R"({"exposure":0.01})");
 
     auto loan = sender.loan(small, 5);
-    throws(SHMF_INVALID, "as much meta_room",
-           [&] { std::move(loan).publish({0, std::string(2'000'000, 'x')}); });
+    throws(SHMF_INVALID, "as much meta_room", [&] {
+        std::move(loan).publish({0, std::string(2'000'000, 'x')});
+    });
     CHECK(std::move(loan).publish({0, "hello"}) == 2);
     frame = take(receiver);
     CHECK(frame.captured_ns() == 0);
@@ -406,9 +412,7 @@ TEST(a_receiver_starts_first_and_follows_from_sender_to_sender) {
         CHECK(is_filled(take(receiver).mat(), value));
         CHECK(!receiver.receive(1ms));
         CHECK(receiver.status() == Status::timeout);
-        {
-            const Sender ending = std::move(sender);
-        }
+        { const Sender ending = std::move(sender); }
         CHECK(!receiver.receive());
         CHECK(receiver.status() == Status::ended);
     }
@@ -424,7 +428,8 @@ TEST(a_wait_is_ended_by_another_thread_with_and_without_a_sender) {
             send_filled(*sender, 1);
             take(receiver);
         }
-        auto waiting = std::async(std::launch::async, [&] { return receiver.receive().has_value(); });
+        auto waiting =
+            std::async(std::launch::async, [&] { return receiver.receive().has_value(); });
         // Whether it waits by then or not.
         std::this_thread::sleep_for(20ms);
         receiver.cancel();

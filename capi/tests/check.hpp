@@ -16,12 +16,12 @@
 
 #include "shm_frame.hpp"
 
-#define CHECK(...)                                                                   \
-    do {                                                                             \
-        if (!(__VA_ARGS__)) {                                                        \
-            throw std::runtime_error(std::string(__FILE__ ":") +                     \
-                                     std::to_string(__LINE__) + ": " #__VA_ARGS__);  \
-        }                                                                            \
+#define CHECK(...)                                                                          \
+    do {                                                                                    \
+        if (!(__VA_ARGS__)) {                                                               \
+            throw std::runtime_error(std::string(__FILE__ ":") + std::to_string(__LINE__) + \
+                                     ": " #__VA_ARGS__);                                    \
+        }                                                                                   \
     } while (false)
 
 // Long enough for the slowest machine; nothing is said about how long it takes.
@@ -145,8 +145,8 @@ struct Registered {
     Registered(const char* name, void (*run)()) { tests().push_back({name, run}); }
 };
 
-#define TEST(name)                                     \
-    static void name();                                \
+#define TEST(name)                                          \
+    static void name();                                     \
     static const Registered registered_##name(#name, name); \
     static void name()
 

@@ -36,10 +36,12 @@ int main(int argc, char** argv) {
     const double nothing = median_ns(calls, [] {});
     const double publishing = median_ns(calls, publish);
     const auto with = [&](auto receive) {
-        return median_ns(calls, [&] {
-            publish();
-            receive();
-        }) - publishing;
+        return median_ns(calls,
+                         [&] {
+                             publish();
+                             receive();
+                         }) -
+               publishing;
     };
     const double received = with([&] { take(receiver); });
     const double view = with([&] {

@@ -5,8 +5,7 @@
 
 #include "shm_frame.h"
 
-#define AT(type, field, offset) \
-    static_assert(offsetof(type, field) == (offset), #type "." #field)
+#define AT(type, field, offset) static_assert(offsetof(type, field) == (offset), #type "." #field)
 #define SIZE(type, size) static_assert(sizeof(type) == (size), #type)
 
 SIZE(shmf_shape, 12);
@@ -51,7 +50,8 @@ AT(shmf_frame, received_ms, 104);
 AT(shmf_frame, delay_ns, 112);
 AT(shmf_frame, found, 120);
 
-static_assert(SHMF_GRAY8 == 1 && SHMF_BGR8 == 3 && SHMF_BGRA8 == 4, "as the header always had them");
+static_assert(SHMF_GRAY8 == 1 && SHMF_BGR8 == 3 && SHMF_BGRA8 == 4,
+              "as the header always had them");
 static_assert(SHMF_FORMAT(3, SHMF_U16, SHMF_BGR) == 515, "3 x u16");
 static_assert(SHMF_RGB8 == 0x10003, "red first");
 static_assert(SHMF_CHANNELS(0x10503) == 3 && SHMF_ELEMENT(0x10503) == SHMF_F32 &&

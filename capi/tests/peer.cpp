@@ -1,12 +1,12 @@
 // One end of a segment, for tests between processes:
 //
-//     peer send NAME COUNT            sends frames that check themselves flat out; COUNT 0: for ever
-//     peer receive NAME COUNT         takes them and checks them, and keeps some as Mats meanwhile
-//     peer send-picture NAME FILE     sends a picture 50 times a second for ever
-//     peer receive-picture NAME FILE COUNT   takes COUNT frames that must be this picture
-//     peer same FILE FILE             whether two pictures are the same
-//     peer send-raw NAME WIDTH HEIGHT FORMAT FILE      sends the bytes of FILE for ever
-//     peer receive-raw NAME WIDTH HEIGHT FORMAT FILE   takes a frame of a sender that knows only the
+//     peer send NAME COUNT            sends frames that check themselves flat out; COUNT 0: for
+//     ever peer receive NAME COUNT         takes them and checks them, and keeps some as Mats
+//     meanwhile peer send-picture NAME FILE     sends a picture 50 times a second for ever peer
+//     receive-picture NAME FILE COUNT   takes COUNT frames that must be this picture peer same FILE
+//     FILE             whether two pictures are the same peer send-raw NAME WIDTH HEIGHT FORMAT
+//     FILE      sends the bytes of FILE for ever peer receive-raw NAME WIDTH HEIGHT FORMAT FILE
+//     takes a frame of a sender that knows only the
 //                                                      header; it must be the bytes of FILE
 //
 // Ends with 0 if all was well, and says what it saw.
@@ -85,7 +85,8 @@ int receive(const std::string& name, int count) {
             kept.pop_front();
         }).join();
     }
-    std::printf("taken=%d leased=%d sessions=%d ended=%d %s\n", taken, leased, sessions, ended, wrong.c_str());
+    std::printf("taken=%d leased=%d sessions=%d ended=%d %s\n", taken, leased, sessions, ended,
+                wrong.c_str());
     return wrong.empty() && leased > count / 2 ? 0 : 1;
 }
 

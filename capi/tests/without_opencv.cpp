@@ -1,5 +1,5 @@
-// The wrapper does without OpenCV: this is linked with nothing but the library. And the library stays
-// when it is unloaded, since the process may still need its handler of SIGBUS.
+// The wrapper does without OpenCV: this is linked with nothing but the library. And the library
+// stays when it is unloaded, since the process may still need its handler of SIGBUS.
 #include <dlfcn.h>
 
 #include "check.hpp"

@@ -1,5 +1,5 @@
-//! Finds what is bright in the frames of one segment, and answers with the frames and the boxes in another: `detector FROM TO
-//! [COUNT]`.
+//! Finds what is bright in the frames of one segment, and answers with the frames and the boxes in
+//! another: `detector FROM TO [COUNT]`.
 //!
 //! The boxes are JSON in the frame's meta: `{"boxes":[{"x":8,"y":4,"width":60,"height":60}]}`.
 

@@ -1,7 +1,8 @@
-//! Writes the frames of a segment to files, and a line of JSON for each: `recorder NAME DIRECTORY [COUNT]`.
+//! Writes the frames of a segment to files, and a line of JSON for each: `recorder NAME DIRECTORY
+//! [COUNT]`.
 //!
-//! Gray frames become PGM, colour PPM, and all other formats the bytes as they are. What is known of them is in
-//! `DIRECTORY/frames.jsonl`.
+//! Gray frames become PGM, colour PPM, and all other formats the bytes as they are. What is known
+//! of them is in `DIRECTORY/frames.jsonl`.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -1,6 +1,7 @@
 //! Sends a moving picture 30 times a second, as a webcam would: `webcam NAME [COUNT]`.
 //!
-//! Any number of processes receive it, each at its own pace: start `detector NAME /boxes` and `recorder NAME DIRECTORY`.
+//! Any number of processes receive it, each at its own pace: start `detector NAME /boxes` and
+//! `recorder NAME DIRECTORY`.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! The examples, run together: a camera, a detector that answers with boxes, and a recorder of both.
+//! The examples, run together: a camera, a detector that answers with boxes, and a recorder of
+//! both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
