@@ -105,6 +105,7 @@ TEST(a_slot_on_loan_is_drawn_into_and_received_in_place) {
     CHECK(loan.is_filled_by(image));
     cv::resize(large, image, {32, 24});
     CHECK(!loan.is_filled_by(image));
+    CHECK(!loan.is_filled_by(loan.mat().clone()));
     CHECK(std::move(loan).publish() == 1);
     Receiver receiver(name);
     const Frame frame = take(receiver);
