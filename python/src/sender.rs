@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyMemoryView, PyTuple};
+use pyo3::types::{PyDict, PyMemoryView, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use shm_frame::{Error, Extras, LoanMemory, Name, OwnedLoan, SenderOptions, Sent, Shape};
 
 use crate::buffer::{self, Dims, Picture, as_array};
@@ -263,8 +263,8 @@ enum Lending {
     Before,
     Open {
         loan: OwnedLoan,
-        /// The array that the block has.
-        array: Option<Py<PyAny>>,
+        /// The array that the block has. It keeps this loan alive, not the other way round.
+        array: Option<Py<PyWeakrefReference>>,
     },
     After {
         /// Of the frame, if it was published.
@@ -376,7 +376,7 @@ impl Loan {
         match array {
             Ok(array) => {
                 if let Lending::Open { array: kept, .. } = &mut *lock(&this.state) {
-                    *kept = Some(array.clone().unbind());
+                    *kept = Some(PyWeakrefReference::new(&array)?.unbind());
                 }
                 Ok(array)
             }
@@ -395,12 +395,14 @@ impl Loan {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let array = match &*lock(&self.state) {
-            Lending::Open { array, .. } => array.as_ref().map(|array| array.clone_ref(py)),
+            Lending::Open { array, .. } => {
+                array.as_ref().and_then(|array| array.bind(py).upgrade())
+            }
             _ => None,
         };
         // Before receivers can see the frame: a late write must raise.
         if let Some(array) = array {
-            end_writes(array.bind(py))?;
+            end_writes(&array)?;
         }
         self.end(kind.is_none())
             .map_err(|failure| failure.raised(py))?;
@@ -471,7 +473,7 @@ fn end_writes(array: &Bound<'_, PyAny>) -> PyResult<()> {
         let _ = view.call_method0("release");
         return Ok(());
     }
-    let arguments = pyo3::types::PyDict::new(array.py());
+    let arguments = PyDict::new(array.py());
     arguments.set_item("write", false)?;
     array.call_method("setflags", (), Some(&arguments))?;
     Ok(())

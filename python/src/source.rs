@@ -7,7 +7,7 @@ use shm_frame::{Canceller, End, Error, Followed, Follower, Name, WaitMode, Waite
 
 use crate::buffer::{Pixels, Target};
 use crate::detached;
-use crate::error::{Class, Failure};
+use crate::error::Failure;
 use crate::frame::misfit;
 
 /// How long to wait at a time. In between Python looks for signals, such as Ctrl-C.
@@ -30,8 +30,15 @@ pub(crate) struct Options {
 pub(crate) struct Source {
     kind: Kind,
     canceller: Canceller,
-    /// Why there is no segment, and since when.
-    missing: Option<(Failure, Instant)>,
+    missing: Option<Missing>,
+}
+
+/// Why there is no segment to take frames from.
+#[derive(Debug)]
+struct Missing {
+    failure: Failure,
+    /// When no sender that comes later can change it. None: any can.
+    hopeless_from: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -80,7 +87,7 @@ impl Source {
             && let Followed::Missing(error) = follower.wait(Duration::ZERO).map_err(failed)?
         {
             source.is_missing(&error);
-            source.refuse()?;
+            source.must_hope()?;
         }
         Ok(source)
     }
@@ -91,7 +98,7 @@ impl Source {
 
     /// Why there is no segment to take frames from.
     pub(crate) fn missing(&self) -> Option<&Failure> {
-        self.missing.as_ref().map(|(failure, _)| failure)
+        self.missing.as_ref().map(|missing| &missing.failure)
     }
 
     /// Whether a look for news takes well under a microsecond.
@@ -103,19 +110,26 @@ impl Source {
     }
 
     fn is_missing(&mut self, error: &Error) {
-        self.missing = Some((Failure::receiving(error), Instant::now()));
+        let now = Instant::now();
+        let hopeless_from = match error {
+            Error::NotFound { .. } | Error::Ended { .. } | Error::Busy { .. } => None,
+            Error::NotASegment { .. } => Some(now + UNFINISHED),
+            _ => Some(now),
+        };
+        self.missing = Some(Missing {
+            failure: Failure::receiving(error),
+            hopeless_from,
+        });
     }
 
-    /// What no sender that comes will change.
-    fn refuse(&self) -> Result<(), Failure> {
+    /// Refuses to wait for what no sender will change.
+    fn must_hope(&self) -> Result<(), Failure> {
         match &self.missing {
-            Some((failure, since)) => match failure.class {
-                // It will be there later, or another sender will come.
-                Class::NotFound | Class::Ended => Ok(()),
-                Class::NotASegment if since.elapsed() < UNFINISHED => Ok(()),
-                _ => Err(failure.clone()),
-            },
-            None => Ok(()),
+            Some(Missing {
+                failure,
+                hopeless_from: Some(from),
+            }) if Instant::now() >= *from => Err(failure.clone()),
+            _ => Ok(()),
         }
     }
 
@@ -147,7 +161,7 @@ impl Source {
                     Followed::Ended(_) => {}
                     Followed::Missing(error) => self.is_missing(&error),
                     Followed::Timeout | Followed::Cancelled => {
-                        self.refuse()?;
+                        self.must_hope()?;
                         return Ok(Step::Nothing);
                     }
                 },
