@@ -1,12 +1,32 @@
-//! The commands `shm-send` and `shm-recv`.
+//! The commands `shm-send` and `shm-recv`: what is in which file.
+//!
+//! | job | file |
+//! |---|---|
+//! | sending | `send` |
+//! | receiving | `recv` |
+//! | words for the user: results, events, messages | `console`, over `stdio` |
+//! | every line of `--json` | `event` |
+//! | what to do about an error of the library | `remedy` |
+//! | exit codes | `exit` |
+//! | signals | `stop` |
+//! | numbers with units, and how times spread | `units` |
+//! | values of flags that both commands have | `parse` |
+//! | frames as OpenCV's images | `picture` |
+//! | a window | `window` |
+//! | the bottom of a terminal: a picture, a status line, keys | `terminal` |
 
+mod av;
 mod console;
+mod event;
 mod exit;
 mod parse;
 mod picture;
 pub mod recv;
+mod remedy;
 pub mod send;
+mod stdio;
 mod stop;
 mod terminal;
 mod units;
+mod visible;
 mod window;

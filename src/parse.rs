@@ -1,9 +1,19 @@
 //! Values of flags that both commands have.
 
-/// `--channels`: 1 gray, 3 BGR, 4 BGRA.
+use std::time::Duration;
+
+/// The value of `--channels`: 1 gray, 3 BGR, 4 BGRA.
 pub(crate) fn channels(text: &str) -> Result<u8, String> {
     match text.parse() {
         Ok(channels @ (1 | 3 | 4)) => Ok(channels),
         _ => Err("not 1, 3 or 4".to_owned()),
     }
+}
+
+/// A number of seconds, 0 or more.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "not a number of seconds".to_owned())
 }

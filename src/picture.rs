@@ -1,11 +1,29 @@
-//! Pixels as OpenCV has them. The one place of the commands that maps formats to OpenCV's types.
+//! Frames as OpenCV's images. The only place of the commands that maps formats to OpenCV's types.
 
-use anyhow::{Context, Result, ensure};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
 use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
 use opencv::core::{DataType, Mat, MatTraitConst, VecN};
 use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
-/// Pixels to look at, without a copy.
+/// A frame to be shown, which shares its pixels with whatever else has them.
+pub(crate) struct Picture {
+    pixels: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    pub shape: Shape,
+}
+
+impl Picture {
+    pub(crate) fn new(pixels: Arc<dyn AsRef<[u8]> + Send + Sync>, shape: Shape) -> Self {
+        Self { pixels, shape }
+    }
+
+    pub(crate) fn pixels(&self) -> &[u8] {
+        (*self.pixels).as_ref()
+    }
+}
+
+/// Pixels as an image to read, without a copy.
 pub(crate) fn view(pixels: &[u8], shape: Shape) -> Result<BoxedRef<'_, Mat>> {
     fn of<T: DataType>(pixels: &[u8], shape: Shape) -> opencv::Result<BoxedRef<'_, Mat>>
     where
@@ -33,7 +51,7 @@ pub(crate) fn view(pixels: &[u8], shape: Shape) -> Result<BoxedRef<'_, Mat>> {
     }?)
 }
 
-/// Pixels to write to, without a copy.
+/// Pixels as an image to write, without a copy.
 pub(crate) fn view_mut(pixels: &mut [u8], shape: Shape) -> Result<BoxedRefMut<'_, Mat>> {
     fn of<T: DataType>(pixels: &mut [u8], shape: Shape) -> opencv::Result<BoxedRefMut<'_, Mat>>
     where
@@ -65,7 +83,7 @@ pub(crate) fn view_mut(pixels: &mut [u8], shape: Shape) -> Result<BoxedRefMut<'_
     }?)
 }
 
-/// The shape of an image, whose colours are in OpenCV's order.
+/// The shape of an image. OpenCV's colours are blue first.
 pub(crate) fn shape(image: &Mat) -> Result<Shape> {
     let element = Element::ALL
         .into_iter()
@@ -76,7 +94,7 @@ pub(crate) fn shape(image: &Mat) -> Result<Shape> {
     let format = element.zip(channels).map(|(e, c)| Format::new(e, c));
     let format = format.with_context(|| {
         format!(
-            "OpenCV gives pixels of {} elements of its depth {}, which no frame has",
+            "OpenCV gives pixels of {} elements of depth {}, which no frame can have",
             image.channels(),
             image.depth()
         )
@@ -88,7 +106,7 @@ pub(crate) fn shape(image: &Mat) -> Result<Shape> {
     Ok(Shape::new(size, format)?)
 }
 
-/// The format of 8 bits with so many channels, of those that the flags take: 1, 3 or 4.
+/// The 8-bit format for a value of `--channels`: 1 gray, 3 BGR, 4 BGRA.
 pub(crate) fn eight_bit(channels: u8) -> Format {
     match channels {
         1 => Format::GRAY8,
@@ -98,12 +116,39 @@ pub(crate) fn eight_bit(channels: u8) -> Format {
     }
 }
 
-/// Fails unless the pixels are of 8 bits in OpenCV's order, which all that handles pixels here takes.
-pub(crate) fn must_be_eight_bit(shape: Shape) -> Result<()> {
-    let format = shape.format();
-    ensure!(
-        format.element() == Element::U8 && format.order() == Order::Bgr,
-        "frames are {shape}: only 8 bits, gray or blue first, can be handled"
-    );
-    Ok(())
+/// Swaps the first and the third element of each pixel: red and blue.
+pub(crate) fn swap_red_and_blue(pixels: &mut [u8], format: Format) {
+    let bytes = format.element().bytes();
+    match format.channels() {
+        Channels::One | Channels::Two => {}
+        Channels::Three | Channels::Four => {
+            for pixel in pixels.chunks_exact_mut(format.pixel_bytes()) {
+                let (first, rest) = pixel.split_at_mut(bytes);
+                first.swap_with_slice(&mut rest[bytes..2 * bytes]);
+            }
+        }
+    }
+}
+
+/// The name that ffmpeg has for such pixels. `None`: it has none.
+pub(crate) fn ffmpeg_name(format: Format) -> Option<&'static str> {
+    use Channels::{Four, One, Three, Two};
+    use Order::{Bgr, Rgb};
+    match (format.element(), format.channels(), format.order()) {
+        (Element::U8, One, _) => Some("gray"),
+        (Element::U8, Two, _) => Some("ya8"),
+        (Element::U8, Three, Bgr) => Some("bgr24"),
+        (Element::U8, Three, Rgb) => Some("rgb24"),
+        (Element::U8, Four, Bgr) => Some("bgra"),
+        (Element::U8, Four, Rgb) => Some("rgba"),
+        (Element::U16, One, _) => Some("gray16le"),
+        (Element::U16, Two, _) => Some("ya16le"),
+        (Element::U16, Three, Bgr) => Some("bgr48le"),
+        (Element::U16, Three, Rgb) => Some("rgb48le"),
+        (Element::U16, Four, Bgr) => Some("bgra64le"),
+        (Element::U16, Four, Rgb) => Some("rgba64le"),
+        (Element::F32, One, _) => Some("grayf32le"),
+        (Element::F32, Two | Three | Four, _)
+        | (Element::I8 | Element::I16 | Element::I32 | Element::F64 | Element::F16, _, _) => None,
+    }
 }

@@ -1,4 +1,4 @@
-//! Ending on a signal.
+//! The end of a command, asked for by a signal or by the user.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,21 +10,27 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// Signals within this time are one: a shell and a wrapper may both pass on the same one.
+/// Signals within this time count as one: a shell and a wrapper may both pass on the same one.
 const ONE: Duration = Duration::from_secs(1);
 
-/// Set by SIGINT, SIGTERM and SIGHUP.
+/// The command is to end. Set once, never cleared.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether such a signal came.
+/// Whether the command is to end.
 pub(crate) fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// From now on those signals ask for an end. One that comes later still ends the process at once, should it be stuck
-/// somewhere.
+/// Asks for the end of the command, as SIGINT does.
+pub(crate) fn request() {
+    REQUESTED.store(true, Ordering::Relaxed);
+}
+
+/// Makes SIGINT, SIGTERM and SIGHUP ask for the end from now on. If the command is stuck, a second
+/// signal, a second or more later, ends the process at once.
 pub(crate) fn on_signals() -> Result<()> {
-    // As nohup(1) wants it. An ignored SIGINT is but the shell's way to keep Ctrl-C from what a script started.
+    // An ignored SIGHUP is nohup(1) and stays ignored. An ignored SIGINT is only a shell's way to
+    // keep Ctrl-C from the background jobs of a script.
     let heeded = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
         .filter(|&signal| signal != SIGHUP || !ignored(signal));
@@ -32,9 +38,9 @@ pub(crate) fn on_signals() -> Result<()> {
     thread::spawn(move || {
         let mut first = None;
         for signal in signals.forever() {
-            REQUESTED.store(true, Ordering::Relaxed);
+            request();
             if first.get_or_insert_with(Instant::now).elapsed() > ONE {
-                // Does not come back, unless it fails: then the next signal tries again.
+                // Ends the process. If it fails, the next signal tries again.
                 let _ = emulate_default_handler(signal);
             }
         }
@@ -42,7 +48,7 @@ pub(crate) fn on_signals() -> Result<()> {
     Ok(())
 }
 
-/// Whether a signal is ignored already; see `proc_pid_status(5)`.
+/// Whether a signal was ignored when the process began; see `proc_pid_status(5)`.
 fn ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

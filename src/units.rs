@@ -1,25 +1,17 @@
-//! How a time spreads over many frames, in bounded memory.
+//! Numbers as people read them, and how many times spread, in bounded memory.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
 
-/// The longest time that is told from longer ones.
+use crate::event::Quantiles;
+
+/// Longer times count as this long.
 const HOUR_NS: u64 = 3_600_000_000_000;
 
-/// Times in ns, with three significant digits but for the extremes, which are exact.
+/// How many times in ns spread. Three significant digits are kept; the extremes are exact.
 #[derive(Debug)]
 pub(crate) struct Spread {
     pub times: Histogram<u64>,
     extremes: Option<(i64, i64)>,
-}
-
-/// What is told of a [`Spread`], in ms.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Quantiles {
-    pub min: f64,
-    pub p50: f64,
-    pub p99: f64,
-    pub max: f64,
 }
 
 impl Spread {
@@ -31,8 +23,8 @@ impl Spread {
         }
     }
 
+    /// Adds a time. It may be negative: the wall clock can be set back.
     pub(crate) fn add(&mut self, ns: i64) {
-        // Negative if the wall clock was set back.
         self.times.saturating_record(ns.max(0).unsigned_abs());
         let (min, max) = self.extremes.unwrap_or((ns, ns));
         self.extremes = Some((min.min(ns), max.max(ns)));
@@ -43,7 +35,7 @@ impl Spread {
         let (min, max) = self.extremes?;
         let quantile = |q| {
             let ns = i64::try_from(self.times.value_at_quantile(q)).unwrap_or(i64::MAX);
-            // A bucket's value may lie beyond what was added to it.
+            // A bucket's value may lie outside the times that were added to the bucket.
             ms(ns.clamp(min, max))
         };
         Some(Quantiles {
@@ -55,17 +47,13 @@ impl Spread {
     }
 }
 
-impl std::fmt::Display for Quantiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { min, p50, p99, max } = self;
-        write!(
-            f,
-            "min {min:.3}, p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms"
-        )
-    }
+/// A number with its noun: `1 frame`, `2 frames`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
-/// How many a second, 0 if no time passed.
+/// A count per second; 0 if no time passed.
 #[expect(clippy::cast_precision_loss, reason = "2^53 frames are enough")]
 pub(crate) fn rate(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 {
@@ -75,14 +63,45 @@ pub(crate) fn rate(count: u64, seconds: f64) -> f64 {
     }
 }
 
-/// To the third decimal.
+/// Rounded to three decimals.
 pub(crate) fn rounded(x: f64) -> f64 {
     (x * 1000.0).round() / 1000.0
 }
 
-/// Milliseconds, to the microsecond.
+/// Milliseconds of a time in ns, rounded to the microsecond.
 #[expect(clippy::cast_precision_loss, reason = "2^53 us are 285 years")]
 pub(crate) fn ms(ns: i64) -> f64 {
     let us = ns.div_euclid(1000) + i64::from(ns.rem_euclid(1000) >= 500);
     us as f64 / 1000.0
+}
+
+/// Megabytes (10^6) of a size in bytes, for people.
+#[expect(clippy::cast_precision_loss, reason = "for people, with one decimal")]
+pub(crate) fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_singular_and_all_else_plural() {
+        assert_eq!(counted(0, "frame"), "0 frames");
+        assert_eq!(counted(1, "frame"), "1 frame");
+        assert_eq!(counted(2, "slot"), "2 slots");
+    }
+
+    #[test]
+    fn quantiles_lie_between_the_extremes_which_are_exact() {
+        let mut spread = Spread::new();
+        assert!(spread.quantiles().is_none());
+        for ns in [-1_500_000, 1_234_567, 9_999_999] {
+            spread.add(ns);
+        }
+        let Quantiles { min, p50, p99, max } = spread.quantiles().unwrap();
+        assert_eq!((min, max), (-1.5, 10.0));
+        assert!((1.23..=1.24).contains(&p50), "{p50}");
+        assert!((9.99..=10.0).contains(&p99), "{p99}");
+    }
 }

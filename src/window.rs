@@ -1,5 +1,7 @@
 //! A window that shows frames.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, bail};
 use opencv::core::{self, Mat, MatTraitConst, Point, Rect, Scalar, Size};
 use opencv::{highgui, imgproc};
@@ -16,6 +18,13 @@ pub(crate) struct Window {
     fresh: bool,
     /// It was visible.
     appeared: bool,
+    /// The picture's area is as large as the window. If not, it is at most as large as the last
+    /// picture, as in OpenCV 4.10, and a window that grew must be noticed by a look.
+    filled: bool,
+    /// The picture's area when it was last shown.
+    area: Rect,
+    /// When to look next, if nothing changes before.
+    next_look: Instant,
 }
 
 /// What somebody did to a window.
@@ -33,6 +42,11 @@ const LEAST_SIZE: (i32, i32) = (160, 120);
 /// Smaller pictures are enlarged at first, until one side is as long as this.
 const FIRST_SIDE: i32 = 320;
 
+/// The shortest time between two looks whether the window grew, and how many times longer than a
+/// look it must be: a look at a large window is slow.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
+const LOOK_RATIO: u32 = 50;
+
 impl Window {
     pub(crate) fn open(title: &str) -> Result<Self> {
         // Held until Qt has its own connection: an X server without clients may start anew, and drop who comes meanwhile.
@@ -47,18 +61,26 @@ impl Window {
             title: title.to_owned(),
             fresh: true,
             appeared: false,
+            filled: false,
+            area: Rect::default(),
+            next_look: Instant::now(),
         })
     }
 
     /// Shows a frame as large as fits in the window, with a caption on it, if there is one.
     pub(crate) fn show(&mut self, pixels: &[u8], shape: Shape, caption: &str) -> Result<()> {
         let frame = Size::new(shape.width(), shape.height());
+        let mut look = self.is_stale()?;
+        self.area = self.area()?;
+        let mut room = self.area.size();
         if std::mem::take(&mut self.fresh) {
-            let first = first_size(frame);
-            highgui::resize_window(&self.title, first.width, first.height)?;
+            room = first_size(frame);
+            highgui::resize_window(&self.title, room.width, room.height)?;
+            self.area = self.area()?;
+            self.filled = self.area.size() == room;
+            look = true;
         }
         // Scaled here, so that a caption is as large on a frame of 8K as on one of a pixel.
-        let room = self.size()?;
         let size = within(frame, room);
         let mut shown = Mat::default();
         let interpolation = if size.width > frame.width {
@@ -78,14 +100,41 @@ impl Window {
         if !caption.is_empty() {
             draw_caption(&mut shown, caption)?;
         }
-        let framed = in_the_middle(&shown, room)?;
-        highgui::imshow(&self.title, &framed).context("cannot show the frame")
+        let mut framed = in_the_middle(&shown, room)?;
+        let begin = Instant::now();
+        let look = look && !self.filled;
+        if look {
+            // Double every pixel in both directions. If the window has room for that, the area
+            // grows. If not, Qt leaves out every second pixel, and the picture looks the same.
+            let once = std::mem::take(&mut framed);
+            let twice = Size::new(2 * room.width, 2 * room.height);
+            imgproc::resize(&once, &mut framed, twice, 0.0, 0.0, imgproc::INTER_NEAREST)?;
+        }
+        highgui::imshow(&self.title, &framed).context("cannot show the frame")?;
+        if look {
+            self.next_look = Instant::now() + LOOK_PERIOD.max(begin.elapsed() * LOOK_RATIO);
+        }
+        Ok(())
     }
 
-    /// The room for a picture, in pixels.
-    pub(crate) fn size(&self) -> Result<Size> {
+    /// Shows something else than a frame: the window takes the size of the first frame later.
+    pub(crate) fn show_empty(&mut self, pixels: &[u8], shape: Shape, caption: &str) -> Result<()> {
+        self.show(pixels, shape, caption)?;
+        self.fresh = true;
+        Ok(())
+    }
+
+    /// Whether to show the picture again, since its area changed or a look is due.
+    pub(crate) fn is_stale(&self) -> Result<bool> {
+        let is_due = !self.filled && Instant::now() >= self.next_look;
+        Ok(is_due || self.area()? != self.area)
+    }
+
+    /// Where the picture is on the display, in pixels.
+    fn area(&self) -> Result<Rect> {
         let area = highgui::get_window_image_rect(&self.title)?;
-        Ok(Size::new(area.width.max(1), area.height.max(1)))
+        let (width, height) = (area.width.max(1), area.height.max(1));
+        Ok(Rect::new(area.x, area.y, width, height))
     }
 
     /// Lets the window work for a moment, and tells what was done to it.

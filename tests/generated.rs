@@ -8,7 +8,7 @@ use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-/// Compares a file in `assets/` with what it must be, or makes it so.
+/// Compares a file in `assets/` with the text that it must have. With RENEW set, writes it first.
 fn check(file: &str, expected: &[u8]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("assets")
@@ -20,11 +20,11 @@ fn check(file: &str, expected: &[u8]) {
     let current = fs::read(&path).is_ok_and(|found| found == expected);
     assert!(
         current,
-        "assets/{file} is not as the arguments are: renew it with RENEW=1 cargo test --test generated"
+        "assets/{file} is not up to date: renew it with RENEW=1 cargo test --test generated"
     );
 }
 
-/// The man page of a command, whose examples are set as they are.
+/// The man page of a command. Its examples keep their line breaks.
 fn page(mut command: Command) -> io::Result<Vec<u8>> {
     let examples = command.get_after_help().map(ToString::to_string);
     command = command.after_help(None::<&str>);
@@ -49,7 +49,7 @@ fn page(mut command: Command) -> io::Result<Vec<u8>> {
 }
 
 #[test]
-fn completions_and_man_pages_are_as_the_arguments_are() {
+fn completions_and_man_pages_are_up_to_date() {
     for (name, command) in [
         ("shm-send", shm_frame_cli::send::command()),
         ("shm-recv", shm_frame_cli::recv::command()),

@@ -1,4 +1,4 @@
-//! `--list` and `--clean`, and the library's part of them, in a /dev/shm of their own: what others have there stays.
+//! `--list` and `--clean`, in a /dev/shm of their own: the machine's own one stays untouched.
 mod common;
 
 use std::fs::{self, File};
@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::{Json as _, RECV, SEND};
+use common::{Json as _, RECV, SEND, needs};
 use serde_json::Value;
 use shm_frame::FrameHeader;
 use shm_frame_testing::Program;
@@ -32,7 +32,7 @@ impl Shm {
     fn command(&self, program: &str, args: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.env_remove("DISPLAY");
-        // The program's directory stays what it is.
+        // Without --wd, so that the program keeps this process's directory.
         command.args(["--user", "--preserve-credentials", "--mount", "--target"]);
         command.args([&self.0.pid().to_string(), program]);
         command.args(args.split_whitespace());
@@ -45,14 +45,14 @@ impl Shm {
         program
     }
 
-    /// A sender that has published.
+    /// A sender that has published frames.
     fn sender(&self, args: &str) -> Program {
         let mut sender = Program::start(&mut self.command(SEND, &format!("--json {args}")));
         sender.wait_for_events("sent", 3);
         sender
     }
 
-    /// What `--list --json` says of that name.
+    /// The line of `--list --json` with this name.
     fn listed(&self, name: &str) -> Option<Value> {
         let mut lines = self.run("--list --json").json();
         lines.retain(|line| line["name"] == name);
@@ -74,7 +74,7 @@ impl Shm {
     }
 }
 
-/// A header and pixels, as old senders make it.
+/// A header and pixels, as senders without a control page make it.
 fn plain(width: i32, height: i32, extra: usize) -> Vec<u8> {
     let header = FrameHeader {
         width,
@@ -90,6 +90,9 @@ fn plain(width: i32, height: i32, extra: usize) -> Vec<u8> {
 
 #[test]
 fn a_live_sender_is_listed_with_its_numbers_and_receivers() {
+    if !needs("unshare nsenter") {
+        return;
+    }
     let shm = Shm::new();
     let sender = shm.sender("--name /cam --fps 50 --size 64x48 --channels 4");
     let mut receiver = Program::start(&mut shm.command(RECV, "--name /cam --json --view none"));
@@ -138,7 +141,10 @@ fn a_live_sender_is_listed_with_its_numbers_and_receivers() {
 }
 
 #[test]
-fn a_rate_is_told_of_slow_senders_and_of_fast_ones() {
+fn the_rate_of_slow_and_of_fast_senders_is_listed() {
+    if !needs("unshare nsenter") {
+        return;
+    }
     let shm = Shm::new();
     for (fps, least, most) in [("4", 0.5, 4.5), ("0", 60.0, 1e7)] {
         let mut sender = shm.sender(&format!("--name /rate --size 64x48 --fps {fps}"));
@@ -146,12 +152,15 @@ fn a_rate_is_told_of_slow_senders_and_of_fast_ones() {
         let told = listed["fps"].as_f64().unwrap();
         assert!((least..=most).contains(&told), "{fps}: {listed}");
         sender.interrupt();
-        assert!(shm.listed("/rate").is_none(), "it is gone with its sender");
+        assert!(shm.listed("/rate").is_none(), "it ended with its sender");
     }
 }
 
 #[test]
-fn dead_and_plain_segments_are_told_from_live_ones_and_only_dead_ones_removed() {
+fn live_dead_and_plain_segments_are_told_apart_and_only_dead_ones_removed() {
+    if !needs("unshare nsenter") {
+        return;
+    }
     let shm = Shm::new();
     let mut living = shm.sender("--name /live --size 64x48");
     let mut stopped = shm.sender("--name /stopped --size 64x48");
@@ -195,14 +204,17 @@ fn dead_and_plain_segments_are_told_from_live_ones_and_only_dead_ones_removed() 
 }
 
 #[test]
-fn what_is_no_segment_is_neither_listed_nor_touched() {
+fn files_that_are_no_segments_are_neither_listed_nor_touched() {
+    if !needs("unshare nsenter") {
+        return;
+    }
     let shm = Shm::new();
     let dead = |name: &str| {
         let mut dead = shm.sender(&format!("--name {name} --size 64x48"));
         dead.kill();
         shm.path(name)
     };
-    // One that claims what cannot be: each of its numbers in turn, and cut.
+    // Segments with one impossible number each, and one that was cut.
     let broken = dead("broken");
     let segment = fs::read(&broken).unwrap();
     let page = segment.len() - 4096;
@@ -216,7 +228,7 @@ fn what_is_no_segment_is_neither_listed_nor_touched() {
     }
     fs::write(shm.path("cut"), &segment[4096..]).unwrap();
     fs::remove_file(&broken).unwrap();
-    // Words that are read for the list, with anything in them.
+    // A segment with nonsense in the words that --list reads.
     let mut bytes = segment.clone();
     bytes[page + 64..].fill(0xfe);
     bytes[..24].fill(0xff);
@@ -244,7 +256,7 @@ fn what_is_no_segment_is_neither_listed_nor_touched() {
     assert_eq!(
         stdout.lines().count(),
         3,
-        "a heading, any and name: {stdout}"
+        "a heading, /any and /name...: {stdout}"
     );
     assert!(!stdout.contains('\x1b'), "{stdout:?}");
     assert!(stdout.contains("/any "), "{stdout}");
@@ -261,9 +273,13 @@ fn what_is_no_segment_is_neither_listed_nor_touched() {
 }
 
 #[test]
-fn a_temporary_name_is_removed_when_nobody_holds_it() {
+fn a_temporary_name_is_removed_if_its_sender_is_dead() {
+    if !needs("unshare nsenter") {
+        return;
+    }
     let shm = Shm::new();
-    // As left between link and rename by a sender that was to take another's place, whose file is there still or not.
+    // As left by senders that were killed between link and rename. The file to be replaced is still
+    // there, or not.
     let mut live = shm.sender("--name /live --size 64x48");
     let inode = fs::metadata(shm.path("live")).unwrap().ino();
     let mut dead = shm.sender("--name /dead --size 64x48");
@@ -274,7 +290,7 @@ fn a_temporary_name_is_removed_when_nobody_holds_it() {
     ] {
         fs::copy(shm.path("dead"), shm.path(&name)).unwrap();
     }
-    // Of a live sender, which has no time to find that its name is gone.
+    // A live sender's. It is stopped, so that it does not notice that its name is gone.
     let mut replacing = shm.sender("--name /replacing --size 64x48");
     replacing.stop();
     fs::rename(shm.path("replacing"), shm.path(".shm-frame-999999")).unwrap();
@@ -295,13 +311,16 @@ fn a_temporary_name_is_removed_when_nobody_holds_it() {
 }
 
 #[test]
-fn an_empty_directory_is_said_to_be_so() {
+fn an_empty_directory_is_told_on_stderr() {
+    if !needs("unshare nsenter") {
+        return;
+    }
     let shm = Shm::new();
     for (args, says) in [
         ("--list", "no segments in /dev/shm"),
         (
             "--clean",
-            "no segments of dead senders in /dev/shm, of those that you may read",
+            "no segments of dead senders in /dev/shm, as far as you may read them",
         ),
     ] {
         let program = shm.run(args);
@@ -311,13 +330,15 @@ fn an_empty_directory_is_said_to_be_so() {
 }
 
 #[test]
-fn what_may_not_be_read_is_counted_and_what_may_not_be_removed_is_an_error() {
+fn unreadable_files_are_counted_and_a_segment_that_may_not_be_removed_is_an_error() {
+    if !needs("unshare nsenter setpriv") {
+        return;
+    }
     let shm = Shm::new();
     let mut dead = shm.sender("--name /dead --size 64x48 --mode 0644");
     dead.kill();
-    fs::write(shm.path("secret"), "whatever it is").unwrap();
-    fs::set_permissions(shm.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
-    // Root without its powers over files is refused like another user.
+    fs::write(shm.path("secret"), "anything").unwrap();
+    // Root without its capabilities is refused like another user.
     let other = |args: &str| {
         let mut command = shm.command(
             "setpriv",
@@ -331,10 +352,11 @@ fn what_may_not_be_read_is_counted_and_what_may_not_be_removed_is_an_error() {
     let mut list = Program::start(&mut other("--list"));
     list.ends_with(0);
     list.assert_stdout("/dead ");
-    list.assert_stderr("1 file in /dev/shm may be read by others only");
+    list.assert_stderr("no permission to read 1 file in /dev/shm");
     let mut clean = Program::start(&mut other("--clean"));
     clean.ends_with(1);
-    clean.assert_stderr("/dead stays");
+    clean.assert_stderr("/dead stays: segment /dead belongs to ");
+    clean.assert_stderr("has mode 0444: run as that user");
     clean.assert_stderr("--clean: 1 of 1 could not be removed");
     assert!(shm.path("dead").exists());
 }

@@ -1,5 +1,5 @@
-//! What surrounds the commands: a small `/dev/shm`, other users, a wall clock that is set, signals at any moment, pipes that
-//! nobody reads.
+//! The commands in adverse surroundings: a small `/dev/shm`, other users, a wall clock that jumps,
+//! signals at any moment, pipes that nobody reads.
 mod common;
 
 use std::fs;
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Json as _, RECV, SEND, command, recv, send};
+use common::{Json as _, RECV, SEND, command, needs, recv, send};
 use shm_frame::{Error, Sender, SenderOptions};
 use shm_frame_testing::frames::{self, Random};
 use shm_frame_testing::{Program, Scratch, TestName, open, shape, take, wait_until};
 
-/// Not a test but where this program comes in again, in a mount namespace of its own.
+/// No test: this program runs it again, with a role, in a mount namespace of its own.
 #[test]
 fn role() {
     let Some((role, _)) = frames::role() else {
@@ -34,7 +34,7 @@ fn root() -> bool {
 
 // --- a small /dev/shm
 
-/// Plays a role where `/dev/shm` has that size, and is nobody else's.
+/// Plays a role in a `/dev/shm` of its own, which has this size.
 fn with_shm_of(size: &str, role: &str) {
     let name = TestName::new("room");
     let inner = frames::command(role, &name);
@@ -60,8 +60,10 @@ fn files_in_shm() -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_dev_shm_that_is_too_small_is_exit_1_with_the_numbers_and_the_remedy() {
-    with_shm_of("1m", "no room");
+fn a_dev_shm_that_is_too_small_exits_1_with_the_numbers_and_the_remedy() {
+    if needs("unshare") {
+        with_shm_of("1m", "no room");
+    }
 }
 
 fn no_room() {
@@ -73,15 +75,17 @@ fn no_room() {
         name.as_str()
     ));
     assert!(files_in_shm().is_empty(), "{:?}", files_in_shm());
-    // The remedy for who can't have more: fewer slots, or a smaller picture.
+    // With fewer slots it fits.
     let mut sender = send(&name, "--slots 1 --count 3");
     sender.ends_with(0);
     println!("done");
 }
 
 #[test]
-fn what_runs_in_a_nearly_full_dev_shm_goes_on_when_another_finds_no_room() {
-    with_shm_of("4m", "little room");
+fn in_a_nearly_full_dev_shm_a_running_sender_goes_on_though_another_finds_no_room() {
+    if needs("unshare") {
+        with_shm_of("4m", "little room");
+    }
 }
 
 fn little_room() {
@@ -89,7 +93,7 @@ fn little_room() {
     let mut first = send(&name, "--size 320x240");
     let mut receiver = recv(&name, "--json");
     receiver.wait_for_events("frame", 3);
-    // Nearly full, as in a container that others share.
+    // Other files fill it up to 10 pages.
     let df = "df --output=avail -B4096 /dev/shm | tail -n 1";
     let free = Command::new("sh").args(["-c", df]).output().unwrap().stdout;
     let free: usize = String::from_utf8(free).unwrap().trim().parse().unwrap();
@@ -100,7 +104,7 @@ fn little_room() {
     refused.ends_with(1);
     refused.assert_stderr("needs 3.1 MB, /dev/shm has 0.0 MB free");
     assert!(!second.file().exists());
-    // Neither does taking over the first one's name, and that one is none the worse for it.
+    // A takeover of the first sender's name finds no room either, and the first sender goes on.
     let mut refused = send(&name, "--replace");
     refused.ends_with(1);
     refused.assert_stderr("needs 3.1 MB");
@@ -108,14 +112,14 @@ fn little_room() {
     receiver.wait_for_events("frame", seen + 5);
     assert_eq!(receiver.events("attached").len(), 1);
 
-    // Neither is it lost when its segment is: that makes room for the next one.
+    // If its segment is truncated, it makes another one: the old one's memory is room enough.
     let file = fs::File::options().write(true).open(name.file()).unwrap();
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
     receiver.wait_for_events("attached", 2);
     let seen = receiver.events("frame").len();
     receiver.wait_for_events("frame", seen + 5);
 
-    // A sender that runs can't grow there, and goes on with what fits.
+    // A running sender cannot grow there, and goes on with frames that fit.
     let small = TestName::new("small");
     fs::remove_file("/dev/shm/others").unwrap();
     let options = SenderOptions::new().capacity(300);
@@ -132,8 +136,10 @@ fn little_room() {
 }
 
 #[test]
-fn a_dead_senders_memory_makes_room_for_the_next_one() {
-    with_shm_of("4m", "room for one");
+fn the_memory_of_a_dead_sender_makes_room_for_the_next_one() {
+    if needs("unshare") {
+        with_shm_of("4m", "room for one");
+    }
 }
 
 fn room_for_one() {
@@ -150,7 +156,7 @@ fn room_for_one() {
     assert_eq!(
         files_in_shm().len(),
         1,
-        "the last one's: {:?}",
+        "only the last sender's: {:?}",
         files_in_shm()
     );
     println!("done");
@@ -158,7 +164,7 @@ fn room_for_one() {
 
 // --- other users
 
-/// A program where everybody may run it.
+/// A copy of a program that every user may run.
 fn for_everybody(scratch: &Path, program: &str) -> PathBuf {
     let copy = scratch.join(Path::new(program).file_name().unwrap());
     fs::copy(program, &copy).unwrap();
@@ -166,7 +172,7 @@ fn for_everybody(scratch: &Path, program: &str) -> PathBuf {
     copy
 }
 
-/// A directory outside of this user's own.
+/// A directory that every user may read.
 struct Public(PathBuf);
 
 impl Public {
@@ -198,7 +204,10 @@ fn as_nobody(program: &Path, name: &TestName, args: &str) -> Program {
 }
 
 #[test]
-fn another_user_receives_by_copying_or_is_told_whose_it_is() {
+fn another_user_receives_by_copying_or_is_told_the_owner() {
+    if !needs(if root() { "setpriv" } else { "sudo setpriv" }) {
+        return;
+    }
     let name = TestName::new("users");
     let public = Public::new(&name);
     let (send_copy, recv_copy) = (
@@ -228,7 +237,7 @@ fn another_user_receives_by_copying_or_is_told_whose_it_is() {
     let mut refused = as_nobody(&send_copy, &name, "--replace --count 1");
     refused.ends_with(1);
     refused.assert_stderr("has mode 0644: use another --name");
-    // Stopped with whatever it may have in hand, it holds nobody up.
+    // Even if it is stopped at any point, others go on.
     receiver.stop();
     let mut other = recv(&name, "--count 50 --json");
     other.ends_with(0);
@@ -244,7 +253,7 @@ fn another_user_receives_by_copying_or_is_told_whose_it_is() {
 }
 
 #[test]
-fn no_symbolic_link_is_followed() {
+fn symbolic_links_are_never_followed() {
     let name = TestName::new("link");
     let scratch = Scratch::new(&name);
     let target = scratch.path().join("target");
@@ -258,7 +267,7 @@ fn no_symbolic_link_is_followed() {
         program.ends_with(1);
         program.assert_stderr("it is a symbolic link, which is never followed");
     }
-    // Nor one to a segment.
+    // Not even a link to a segment.
     let other = TestName::new("link-target");
     let mut sender = send(&other, "");
     sender.wait_for("sending");
@@ -276,6 +285,9 @@ fn no_symbolic_link_is_followed() {
 
 #[test]
 fn delays_do_not_follow_a_wall_clock_that_jumps() {
+    if !needs("cc") {
+        return;
+    }
     let name = TestName::new("clock");
     let scratch = Scratch::new(&name);
     let shim = scratch.path().join("wallclock.so");
@@ -294,7 +306,7 @@ fn delays_do_not_follow_a_wall_clock_that_jumps() {
     wait_until("the clock has jumped both ways", || {
         for frame in receiver.events("frame") {
             let ms = |key: &str| frame[key].as_i64().unwrap();
-            // An hour, or next to nothing.
+            // The difference is an hour, or next to nothing.
             if ms("received_ms") - ms("sent_ms") > 1_800_000 {
                 back = true;
             } else {
@@ -320,16 +332,9 @@ fn a_signal_at_any_moment_ends_both_and_leaves_nothing() {
         let name = TestName::new("any-moment");
         let signal = ["INT", "TERM", "HUP"][round % 3];
         let fps = [0, 1000, 30][round / 3 % 3];
-        // Before they heed signals they take them as everybody does; what a script runs in the background ignores some.
-        let start = |program: &str, args: &str| {
-            let command = command(program, &name, args);
-            let mut plainly = Command::new("env");
-            plainly.arg("--default-signal").arg(command.get_program());
-            Program::start(plainly.args(command.get_args()).env_remove("DISPLAY"))
-        };
         let mut programs = [
-            start(SEND, &format!("--fps {fps} --size 1280x720")),
-            start(RECV, ["", "--json"][round % 2]),
+            send(&name, &format!("--fps {fps} --size 1280x720")),
+            recv(&name, ["", "--json"][round % 2]),
         ];
         std::thread::sleep(Duration::from_millis(random.below(400)));
         let began: Vec<_> = programs
@@ -341,7 +346,7 @@ fn a_signal_at_any_moment_ends_both_and_leaves_nothing() {
         }
         for (program, began) in programs.iter_mut().zip(began) {
             let status = program.end();
-            // Before it heeds signals it has nothing yet that could be left.
+            // A signal before the program handles signals ends it at once. Nothing is left then.
             let at_once = !began && status.signal().is_some();
             if !(status.success() || at_once) {
                 program.fail(&format!("ended with {status} after SIG{signal}"));
@@ -366,8 +371,8 @@ fn ticks(program: &Program) -> u64 {
         .sum()
 }
 
-/// Starts a command that says something all the time to a pipe or a terminal that nobody reads, until it is stuck, and
-/// ends it.
+/// Starts a command that writes all the time to a pipe or a terminal that nobody reads. When it is
+/// stuck, ends it by one signal.
 fn end_stuck(mut command: Command, terminal: bool) {
     let (_unread, stdout) = if terminal {
         let pty = nix::pty::openpty(None, None).unwrap();

@@ -1,10 +1,14 @@
-//! What is seen on a terminal: the status line and the terminal view, by what a pane of tmux shows.
+//! The status line and the terminal view, as a pane of tmux shows them.
 mod common;
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Json as _, RECV, send};
+use common::{Json as _, RECV, command, needs, send};
+use nix::poll::{PollFd, PollFlags, poll};
 use shm_frame::{Name, Sender, SenderOptions, Shape};
 use shm_frame_testing::{Scratch, TestName, shape, wait_until};
 
@@ -27,7 +31,7 @@ impl Terminal {
 
     fn tmux(&self, args: &[&str]) -> String {
         let mut tmux = Command::new("tmux");
-        // A server of its own, without its user's settings, and UTF-8 whatever the locale.
+        // A server of its own, without the user's settings, and with UTF-8 in any locale.
         tmux.args(["-L", &self.0, "-f", "/dev/null", "-u"]);
         let output = tmux.env_remove("TMUX").args(args).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -48,12 +52,12 @@ impl Terminal {
         self.line(&format!("clear; {RECV} --name {} {args}", name.as_str()));
     }
 
-    /// What is on the screen, without colours.
+    /// The text on the screen, without colours.
     fn pane(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// The same with them, as escape sequences.
+    /// The text on the screen, with colours as escape sequences.
     fn coloured(&self) -> String {
         self.tmux(&["capture-pane", "-p", "-e"])
     }
@@ -74,7 +78,7 @@ impl Terminal {
         }
     }
 
-    /// How the terminal is set, by stty(1).
+    /// The terminal's settings, as stty(1) prints them.
     fn modes(&self) -> String {
         let tty = self.tmux(&["display-message", "-p", "#{pane_tty}"]);
         let output = Command::new("stty")
@@ -90,7 +94,7 @@ impl Terminal {
             == "1"
     }
 
-    /// Waits until the command ended and the shell is back, and says how it ended.
+    /// Waits until the command ended and the shell is back. Returns the exit code.
     fn exit_code(&self) -> String {
         self.wait_for("the shell", |pane| pane.trim_end().ends_with("\n$"));
         self.line("echo exit $?.");
@@ -120,7 +124,7 @@ fn is_status(line: &str) -> bool {
     line.starts_with("frame ") && line.ends_with(" torn 0")
 }
 
-/// The frame that the status line tells of.
+/// The frame's number in the status line.
 fn frame_of(pane: &str) -> Option<u64> {
     status(pane).split_whitespace().nth(1)?.parse().ok()
 }
@@ -138,6 +142,9 @@ fn red_and_blue(name: &TestName) -> (Sender, Shape, Vec<u8>) {
 
 #[test]
 fn a_status_line_stays_in_place_while_messages_scroll_by_above() {
+    if !needs("tmux") {
+        return;
+    }
     let name = TestName::new("status");
     let terminal = Terminal::new(120, 20, "");
     terminal.recv(&name, "--view none");
@@ -172,7 +179,7 @@ fn a_status_line_stays_in_place_while_messages_scroll_by_above() {
         terminal.wait_for("the end", |pane| pane.matches(" ended").count() == attached);
     }
     terminal.keys(&["C-c"]);
-    let pane = terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+    let pane = terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
     assert!(!pane.lines().any(is_status), "{pane}");
     assert!(pane.contains("delay in ms"), "{pane}");
     assert_eq!(terminal.exit_code(), "0");
@@ -180,6 +187,9 @@ fn a_status_line_stays_in_place_while_messages_scroll_by_above() {
 
 #[test]
 fn a_status_line_is_cut_to_the_terminal_and_left_out_for_log_json_and_quiet() {
+    if !needs("tmux") {
+        return;
+    }
     let name = TestName::new("narrow");
     let _sender = send(&name, "--size 64x48");
     let narrow = Terminal::new(30, 10, "");
@@ -205,7 +215,7 @@ fn a_status_line_is_cut_to_the_terminal_and_left_out_for_log_json_and_quiet() {
         pane.contains("--raw -: stdout is a terminal")
     });
     assert_eq!(terminal.exit_code(), "1");
-    // One that is no screen, but types.
+    // A terminal that can only print lines.
     let dumb = Terminal::new(120, 20, "TERM=dumb");
     dumb.recv(&name, "--count 2");
     let pane = dumb.wait_for("the summary", |pane| pane.contains("2 frames in"));
@@ -219,6 +229,9 @@ fn a_status_line_is_cut_to_the_terminal_and_left_out_for_log_json_and_quiet() {
 
 #[test]
 fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
+    if !needs("tmux stty") {
+        return;
+    }
     let name = TestName::new("terminal-view");
     let (mut sender, shape, pixels) = red_and_blue(&name);
     for (variables, red, blue) in [
@@ -227,14 +240,14 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
     ] {
         let terminal = Terminal::new(80, 24, variables);
         let before = terminal.modes();
-        // Without a display this is where it is shown.
+        // Without a display frames are shown in the terminal.
         terminal.recv(&name, "");
         terminal.wait_for("the message", |pane| pane.contains("attached to"));
         sender.publish(shape, &pixels).unwrap();
         let pane = terminal.wait_for("the status line", |pane| {
             is_status(status(pane)) || status(pane).ends_with("torn 0")
         });
-        // Of 20 rows for the picture: 40 half ones, and twice as many columns.
+        // 20 rows of half blocks are 40 pixels high: a picture of 2:1 is 80 wide.
         let picture: Vec<_> = pane.lines().filter(|line| line.contains('▀')).collect();
         assert_eq!(picture.len(), 20, "{pane}");
         assert!(picture.iter().all(|line| *line == "▀".repeat(80)), "{pane}");
@@ -249,7 +262,7 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
         assert!(!terminal.cursor_is_shown());
 
         terminal.keys(&["q"]);
-        terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+        terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
         // The last picture stays.
         assert!(terminal.pane().contains('▀'));
         assert_eq!(terminal.exit_code(), "0");
@@ -259,9 +272,162 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
 }
 
 #[test]
-fn without_colours_the_picture_is_of_letters() {
+fn in_tmux_the_picture_is_of_half_blocks_and_the_title_stays() {
+    if !needs("tmux") {
+        return;
+    }
+    let name = TestName::new("tmux");
+    let _sender = send(&name, "--size 64x48");
+    for variables in [
+        "",
+        "TERM=xterm-256color LC_TERMINAL=iTerm2",
+        // As seen through ssh.
+        "-u TMUX -u TERM_PROGRAM TERM=xterm-256color",
+        "-u TMUX -u TERM_PROGRAM TERM=xterm-256color LC_TERMINAL=iTerm2",
+    ] {
+        let terminal = Terminal::new(80, 24, variables);
+        let title = || terminal.tmux(&["display-message", "-p", "#{pane_title}"]);
+        let before = title();
+        terminal.recv(&name, "--view terminal");
+        terminal.wait_for("the picture", |pane| pane.matches('▀').count() > 1000);
+        assert_eq!(title(), before, "{variables}");
+        terminal.keys(&["q"]);
+        assert_eq!(terminal.exit_code(), "0");
+    }
+}
+
+/// What a receiver writes to a terminal until it drew a picture, if questions are answered so.
+fn written(name: &TestName, variables: &[(&str, &str)], answers: &[(&str, &str)]) -> String {
+    let size = nix::pty::Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 640,
+        ws_ypixel: 384,
+    };
+    let pty = nix::pty::openpty(&size, None).unwrap();
+    let end = || pty.slave.try_clone().unwrap();
+    let mut command = command(RECV, name, "--view terminal --quiet --count 1");
+    command.env_clear();
+    command.env("TERM", "xterm-256color");
+    command.envs(variables.iter().copied());
+    command.stdin(end()).stdout(end()).stderr(end());
+    let mut receiver = command.spawn().unwrap();
+    // The last ones of these are the receiver's.
+    drop((command, pty.slave));
+
+    let mut terminal = File::from(pty.master);
+    let (mut text, mut answered) = (String::new(), 0);
+    let mut bytes = [0; 4096];
+    loop {
+        let mut ready = [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)];
+        let patience = u16::try_from(shm_frame_testing::PATIENCE.as_millis()).unwrap();
+        if poll(&mut ready, patience).unwrap() == 0 {
+            let _ = receiver.kill();
+            panic!("waited in vain for the end: {text:?}");
+        }
+        // An error when the receiver is gone.
+        let Ok(length) = terminal.read(&mut bytes) else {
+            break;
+        };
+        text += &String::from_utf8_lossy(&bytes[..length]);
+        while let Some((at, answer)) = answers
+            .iter()
+            .filter_map(|(question, answer)| {
+                let at = text[answered..].find(question)? + answered + question.len();
+                Some((at, answer))
+            })
+            .min()
+        {
+            terminal.write_all(answer.as_bytes()).unwrap();
+            answered = at;
+        }
+    }
+    assert!(receiver.wait().unwrap().success(), "{text:?}");
+    text
+}
+
+#[test]
+fn a_picture_is_drawn_as_the_terminal_can_and_no_terminal_between_is_asked_for_more() {
+    const WHO: &str = "\x1b[>c";
+    const WHAT: &str = "\x1b[c";
+    const KITTY: &str = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\";
+    const ITERM: (&str, &str) = ("LC_TERMINAL", "iTerm2");
+    const XTERM: (&str, &str) = (WHO, "\x1b[>41;379;0c");
+    const SIXEL: (&str, &str) = (WHAT, "\x1b[?62;4;22c");
+    const OTHER: (&str, &str) = (WHAT, "\x1b[?1;2c");
+    let name = TestName::new("ways");
+    let _sender = send(&name, "--size 64x48");
+    for (variables, answers, drawn, asked) in [
+        (vec![], vec![XTERM, OTHER], "▀", vec![WHO, WHAT, KITTY]),
+        (
+            vec![],
+            vec![XTERM, SIXEL],
+            "\x1bP0;1q",
+            vec![WHO, WHAT, KITTY],
+        ),
+        (
+            vec![],
+            vec![XTERM, (KITTY, "\x1b_Gi=31;OK\x1b\\"), SIXEL],
+            "\x1b_Ga=T",
+            vec![WHO, WHAT, KITTY],
+        ),
+        (
+            vec![ITERM],
+            vec![(WHO, "\x1b[>0;95;0c"), SIXEL],
+            "\x1b]1337;File=",
+            vec![WHO, WHAT],
+        ),
+        // tmux and GNU screen on the other side of ssh.
+        (
+            vec![ITERM],
+            vec![(WHO, "\x1b[>84;0;0c"), SIXEL],
+            "▀",
+            vec![WHO, WHAT],
+        ),
+        (
+            vec![ITERM],
+            vec![(WHO, "\x1b[>83;40900;0c"), OTHER],
+            "▀",
+            vec![WHO, WHAT],
+        ),
+        // On this side.
+        (
+            vec![ITERM, ("TMUX", "/tmp/tmux-0/default,1,0")],
+            vec![],
+            "▀",
+            vec![],
+        ),
+        (vec![ITERM, ("TERM_PROGRAM", "tmux")], vec![], "▀", vec![]),
+        (vec![ITERM, ("STY", "1.pts-0.host")], vec![], "▀", vec![]),
+        (
+            vec![ITERM, ("TERM", "screen.xterm-256color")],
+            vec![],
+            "▀",
+            vec![],
+        ),
+    ] {
+        let text = written(&name, &variables, &answers);
+        let what = format!("{variables:?} {answers:?}: {text:?}");
+        for way in ["▀", "\x1bP0;1q", "\x1b_Ga=T", "\x1b]1337;File="] {
+            assert_eq!(text.contains(way), way == drawn, "{way:?} {what}");
+        }
+        for question in [WHO, WHAT, KITTY] {
+            assert_eq!(
+                text.contains(question),
+                asked.contains(&question),
+                "{question:?} {what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_colours_the_picture_is_made_of_letters() {
+    if !needs("tmux") {
+        return;
+    }
     let name = TestName::new("letters");
-    // From the dark to the sun, so that every letter is in it.
+    // It has every shade, from dark to the sun, so every letter occurs.
     let _sender = send(&name, &format!("--image {PICTURE}"));
     for variables in ["NO_COLOR=1", "TERM=vt220"] {
         let terminal = Terminal::new(60, 20, variables);
@@ -276,11 +442,11 @@ fn without_colours_the_picture_is_of_letters() {
         assert!(!pane.contains('▀'), "{pane}");
         assert!(!pane.contains('\x1b'), "{variables}: {pane:?}");
         terminal.keys(&["q"]);
-        terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
-        // The picture alone.
+        terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
+        // With --quiet there is only the picture.
         terminal.recv(&name, "--view terminal --quiet");
         terminal.wait_for("the picture", |pane| {
-            pane.contains("===") && !pane.contains("frames in ")
+            pane.contains("===") && !pane.contains(" skipped, ")
         });
         let pane = terminal.pane();
         assert!(
@@ -288,12 +454,15 @@ fn without_colours_the_picture_is_of_letters() {
             "{pane}"
         );
         terminal.keys(&["q"]);
-        terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+        terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
     }
 }
 
 #[test]
 fn the_picture_fits_again_when_the_terminal_changes_its_size() {
+    if !needs("tmux") {
+        return;
+    }
     let name = TestName::new("resize");
     let _sender = send(&name, "--size 64x48");
     let terminal = Terminal::new(100, 30, "");
@@ -308,7 +477,7 @@ fn the_picture_fits_again_when_the_terminal_changes_its_size() {
     ] {
         let size = [columns, rows].map(|side: usize| side.to_string());
         terminal.tmux(&["resize-window", "-x", &size[0], "-y", &size[1]]);
-        // As wide or as high as there is room, and no more.
+        // As wide or as high as the room, and not more.
         terminal.wait_for("the picture in its new size", |pane| {
             let lines: Vec<_> = pane.lines().collect();
             let width = |line: &str| line.chars().count();
@@ -333,6 +502,9 @@ fn the_picture_fits_again_when_the_terminal_changes_its_size() {
 
 #[test]
 fn keys_freeze_and_save_what_the_terminal_shows() {
+    if !needs("tmux") {
+        return;
+    }
     let name = TestName::new("keys");
     let scratch = Scratch::new(&name);
     let (mut sender, shape, pixels) = red_and_blue(&name);
@@ -349,14 +521,14 @@ fn keys_freeze_and_save_what_the_terminal_shows() {
     terminal.wait_for("where it is", |pane| {
         pane.contains("saved ") && pane.replace('\n', "").contains(&saved)
     });
-    // A frame that is received and not shown.
+    // A frame that is received, but not shown.
     let blue = [255, 0, 0].repeat(48 * 24);
     sender.publish(shape, &blue).unwrap();
     terminal.wait_for("its number", |pane| frame_of(pane) == Some(2));
     assert!(red(&terminal));
     terminal.keys(&["Space"]);
     wait_until("it is shown", || !red(&terminal));
-    // An arrow begins with Esc and is none.
+    // An arrow key sends Esc and more: it does not end the command.
     terminal.keys(&["Left"]);
     terminal.keys(&["x"]);
     sender.publish(shape, &blue).unwrap();
@@ -375,6 +547,9 @@ fn keys_freeze_and_save_what_the_terminal_shows() {
 
 #[test]
 fn signals_leave_the_terminal_as_it_was() {
+    if !needs("tmux stty pkill") {
+        return;
+    }
     let name = TestName::new("signals");
     let _sender = send(&name, "--size 64x48");
     for (signal, code) in [("INT", "0"), ("TERM", "0"), ("QUIT", "131")] {
@@ -406,9 +581,9 @@ fn signals_leave_the_terminal_as_it_was() {
     terminal.line("clear; fg");
     terminal.wait_for("the picture", |pane| pane.contains('▀'));
     terminal.keys(&["q"]);
-    terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+    terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
     assert_eq!(terminal.modes(), before);
-    // In the background nothing is drawn.
+    // A command in the background draws nothing.
     terminal.line(&format!(
         "clear; {RECV} --name {} --count 2 & wait",
         name.as_str()
@@ -418,7 +593,10 @@ fn signals_leave_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_terminal_that_takes_nothing_holds_nobody_up() {
+fn a_terminal_that_takes_nothing_does_not_stop_the_receiving() {
+    if !needs("tmux stty pkill") {
+        return;
+    }
     let name = TestName::new("stalled");
     let scratch = Scratch::new(&name);
     let _sender = send(&name, "--size 64x48");
@@ -435,7 +613,7 @@ fn a_terminal_that_takes_nothing_holds_nobody_up() {
     assert_eq!(terminal.pane(), shown, "and nothing is drawn");
     terminal.keys(&["C-q"]);
     terminal.wait_for("it goes on", |pane| pane != shown);
-    // It ends when it is to, though nothing can be drawn.
+    // A signal ends the command, though nothing can be drawn.
     terminal.keys(&["C-s"]);
     wait_until_still(&terminal);
     let kill = format!("^{RECV} --name {}", name.as_str());
@@ -453,10 +631,10 @@ fn a_terminal_that_takes_nothing_holds_nobody_up() {
         std::mem::replace(&mut last, saved()) == saved()
     });
     terminal.keys(&["C-q"]);
-    terminal.wait_for("the summary", |pane| pane.contains(" frames in "));
+    terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
 }
 
-/// Waits until the terminal shows the same for some time, and returns that.
+/// Waits until the terminal's text stays the same for some time, and returns it.
 fn wait_until_still(terminal: &Terminal) -> String {
     let mut last = String::new();
     wait_until("the terminal is still", || {

@@ -1,4 +1,4 @@
-//! The window, on a display of its own, by screenshot and key presses.
+//! The window, on a display of its own, by screenshots and key presses.
 mod common;
 
 use std::path::PathBuf;
@@ -6,12 +6,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Json as _, RECV};
+use common::{Json as _, RECV, SEND, needs};
 use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual, Rect, Size};
 use opencv::{imgcodecs, imgproc};
-use shm_frame_testing::{Program, Scratch, TestName, wait_until};
+use shm_frame::{Sender, SenderOptions};
+use shm_frame_testing::{Program, Scratch, TestName, shape, wait_until};
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask};
+use x11rb::protocol::xproto::{ClientMessageEvent, ConfigureWindowAux, ConnectionExt, EventMask};
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 
@@ -29,7 +30,8 @@ impl Display {
             "-screen",
             "0",
             "1280x800x24",
-            // Else it starts anew, and drops who comes meanwhile, when its only client goes: which may be xdotool.
+            // Without this the server restarts when its last client ends, which may be xdotool, and
+            // drops clients that come meanwhile.
             "-noreset",
             "-nolisten",
             "tcp",
@@ -48,7 +50,7 @@ impl Display {
         command
     }
 
-    /// What a tool prints.
+    /// The output of a tool on this display.
     fn tool(&self, program: &str, args: &[&str]) -> String {
         let output = self
             .command(program)
@@ -58,7 +60,7 @@ impl Display {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The window of that title, when it is there.
+    /// Waits for the window with this title, and returns its number.
     fn window(&mut self, title: &str) -> String {
         let mut window = String::new();
         let (display, server) = (self.name.clone(), &mut self.server);
@@ -98,7 +100,7 @@ fn receiver(display: &Display, name: &TestName) -> Program {
     Program::start(command.args(["--view", "window", "--json", "--name", name.as_str()]))
 }
 
-/// A receiver's window that shows the picture, and has the keyboard.
+/// A receiver's window that shows the picture and has the keyboard focus.
 struct Shown {
     display: Display,
     receiver: Program,
@@ -109,7 +111,7 @@ struct Shown {
     name: TestName,
 }
 
-/// Where the numbers are written, and the rest.
+/// The part of the window with the numbers, and the rest.
 const CAPTION: Rect = Rect {
     x: 0,
     y: 0,
@@ -169,7 +171,7 @@ impl Shown {
         self.display.screenshot(&self.window)
     }
 
-    /// How much a part of the window differs from the picture's.
+    /// How much a part of the window differs from the same part of the picture.
     fn differs(&self, part: Rect) -> Option<f64> {
         let shown = self.screenshot();
         if shown.size().ok()? != self.picture.size().ok()? {
@@ -180,7 +182,8 @@ impl Shown {
     }
 }
 
-/// How much two pictures differ, in levels a pixel and channel, 0 to 255. `None`: they can't be compared.
+/// How much two pictures differ: the mean of all pixels and channels, in levels from 0 to 255.
+/// `None`: they cannot be compared.
 fn difference(shown: &Mat, picture: &Mat) -> Option<f64> {
     let size = shown.size().ok().filter(|size| size.width > 0)?;
     let mut scaled = Mat::default();
@@ -200,6 +203,9 @@ fn difference(shown: &Mat, picture: &Mat) -> Option<f64> {
 
 #[test]
 fn the_window_shows_the_picture_and_q_or_esc_ends() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
     for key in ["q", "Escape"] {
         let mut shown = Shown::new("window");
         shown.key(key);
@@ -209,9 +215,12 @@ fn the_window_shows_the_picture_and_q_or_esc_ends() {
 }
 
 #[test]
-fn the_close_button_ends() {
+fn the_close_button_ends_the_command() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
     let mut shown = Shown::new("window-close");
-    // What a window manager sends for it.
+    // The message that a window manager sends for the button.
     let (connection, _) = x11rb::connect(Some(&shown.display.name)).unwrap();
     let atom = |name: &[u8]| {
         connection
@@ -233,6 +242,9 @@ fn the_close_button_ends() {
 
 #[test]
 fn h_hides_the_numbers_on_the_picture_and_shows_them_again() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
     let mut shown = Shown::new("window-numbers");
     let with_numbers = |shown: &Shown| shown.differs(CAPTION).is_some_and(|levels| levels > 20.0);
     let without = |shown: &Shown| shown.differs(CAPTION).is_some_and(|levels| levels < 3.0);
@@ -244,11 +256,14 @@ fn h_hides_the_numbers_on_the_picture_and_shows_them_again() {
 }
 
 #[test]
-fn space_freezes_the_picture_and_not_the_receiving() {
+fn space_freezes_the_picture_but_not_the_receiving() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
     let mut shown = Shown::new("window-freeze");
     shown.key("space");
     shown.key("h");
-    // What was sent is replaced by another sender's moving picture.
+    // Another sender takes the name, with a moving picture.
     let name = shown.name.as_str();
     let mut moving = Program::start(Command::new(env!("CARGO_BIN_EXE_shm-send")).args([
         "--quiet",
@@ -273,6 +288,9 @@ fn space_freezes_the_picture_and_not_the_receiving() {
 
 #[test]
 fn s_saves_the_picture_and_says_where() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
     let mut shown = Shown::new("window-save");
     shown.key("s");
     shown.receiver.wait_for("saved ");
@@ -282,7 +300,7 @@ fn s_saves_the_picture_and_says_where() {
         .receiver
         .assert_stderr(&format!("saved {}", files[0].display()));
     let saved = imgcodecs::imread(files[0].to_str().unwrap(), imgcodecs::IMREAD_UNCHANGED).unwrap();
-    // The frame, without the numbers that the window shows on it.
+    // The frame, without the numbers on it.
     assert_eq!(
         saved.data_bytes().unwrap(),
         shown.picture.data_bytes().unwrap()
@@ -291,6 +309,9 @@ fn s_saves_the_picture_and_says_where() {
 
 #[test]
 fn the_picture_keeps_its_proportions_in_any_window() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
     let mut shown = Shown::new("window-ratio");
     shown.key("h");
     for (width, height) in [(900, 404), (640, 700)] {
@@ -319,7 +340,69 @@ fn the_picture_keeps_its_proportions_in_any_window() {
 }
 
 #[test]
-fn frames_of_any_size_get_a_window_that_can_be_seen() {
+fn a_single_frame_fills_the_window_at_first_and_after_it_was_resized() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    for (picture, first, later) in [
+        ((16, 12), (320, 240), [(800, 600), (160, 120), (400, 300)]),
+        (
+            (2560, 1440),
+            (1280, 720),
+            [(640, 360), (960, 540), (320, 180)],
+        ),
+    ] {
+        let mut display = Display::start();
+        let name = TestName::new("window-fills");
+        let shape = shape(picture.0, picture.1, 3);
+        let options = SenderOptions::new().capacity(shape.bytes());
+        let mut sender = Sender::create(&name.name(), &options).unwrap();
+        // Its left half is red and its right half is blue.
+        let half = usize::try_from(picture.0 / 2).unwrap();
+        let row = [[0, 0, 255], [255, 0, 0]].map(|colour| colour.repeat(half));
+        let pixels = row.concat().repeat(usize::try_from(picture.1).unwrap());
+        sender.publish(shape, &pixels).unwrap();
+        let mut receiver = receiver(&display, &name);
+        let id = display.window(&format!("shm-recv {}", name.as_str()));
+        let (connection, _) = x11rb::connect(Some(&display.name)).unwrap();
+        for (width, height) in [first].into_iter().chain(later) {
+            if (width, height) != first {
+                // Its middle stays in the middle of the display, as when a window is maximized.
+                let place = ConfigureWindowAux::new()
+                    .x((1280 - width) / 2)
+                    .y((800 - height) / 2)
+                    .width(u32::try_from(width).unwrap())
+                    .height(u32::try_from(height).unwrap());
+                connection
+                    .configure_window(id.parse().unwrap(), &place)
+                    .unwrap()
+                    .check()
+                    .unwrap();
+            }
+            let what = format!("the picture of {picture:?} fills a window of {width}x{height}");
+            receiver.wait_until(&what, |_| {
+                let screenshot = display.screenshot(&id);
+                if (screenshot.cols(), screenshot.rows()) != (width, height) {
+                    return false;
+                }
+                // The numbers are at the top.
+                let has = |x, colour: [f64; 3]| {
+                    let half = Rect::new(x, height / 2, width / 2, height / 2);
+                    let mean = core::mean_def(&Mat::roi(&screenshot, half).unwrap()).unwrap();
+                    mean.iter().zip(colour).all(|(a, b)| (a - b).abs() < 0.01)
+                };
+                has(0, [0.0, 0.0, 255.0]) && has(width / 2, [255.0, 0.0, 0.0])
+            });
+        }
+        receiver.interrupt();
+    }
+}
+
+#[test]
+fn frames_of_any_size_get_a_visible_window() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
     for (size, window) in [
         ("1x1", "320x320"),
         ("4x3", "320x240"),
@@ -352,7 +435,10 @@ fn frames_of_any_size_get_a_window_that_can_be_seen() {
 }
 
 #[test]
-fn a_signal_ends_a_window() {
+fn a_signal_ends_a_command_with_a_window() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
     let mut display = Display::start();
     let name = TestName::new("window-signal");
     let mut receiver = receiver(&display, &name);
@@ -361,25 +447,102 @@ fn a_signal_ends_a_window() {
     receiver.ends_with(0);
 }
 
-#[test]
-fn the_sender_shows_what_it_sends() {
-    let mut display = Display::start();
+/// A sender that shows what it sends, its window on the display, and its name.
+fn showing(display: &mut Display, args: &[&str]) -> (Program, String, TestName) {
     let name = TestName::new("window-show");
-    let mut command = display.command(env!("CARGO_BIN_EXE_shm-send"));
-    let mut sender =
-        Program::start(command.args(["--show", "--image", PICTURE, "--name", name.as_str()]));
+    let mut command = display.command(SEND);
+    command.args(["--show", "--name", name.as_str()]).args(args);
+    let sender = Program::start(&mut command);
     let window = display.window(&format!("shm-send {}", name.as_str()));
+    (sender, window, name)
+}
+
+#[test]
+fn the_sender_shows_what_it_sends_until_a_signal_or_q_ends_it() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    let mut display = Display::start();
     let picture = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();
-    sender.wait_until("the window shows the picture", |_| {
-        difference(&display.screenshot(&window), &picture).is_some_and(|levels| levels < 3.0)
-    });
-    sender.signal("INT");
+    for key in [None, Some("q")] {
+        // Of a single slot, too, which every frame is written into.
+        let slots = if key.is_some() { "1" } else { "4" };
+        let args = ["--image", PICTURE, "--slots", slots];
+        let (mut sender, window, name) = showing(&mut display, &args);
+        sender.wait_until("the window shows the picture", |_| {
+            difference(&display.screenshot(&window), &picture).is_some_and(|levels| levels < 3.0)
+        });
+        match key {
+            None => sender.signal("INT"),
+            Some(key) => {
+                display.tool("xdotool", &["windowfocus", "--sync", &window]);
+                display.tool("xdotool", &["key", key]);
+            }
+        }
+        sender.ends_with(0);
+        sender.assert_stdout(" frames/s");
+        assert!(!name.file().exists());
+    }
+}
+
+#[test]
+fn the_senders_window_shows_frames_of_a_new_size_too_and_closes_with_the_sender() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    let mut display = Display::start();
+    let scratch = Scratch::new(&TestName::new("window-sizes"));
+    // The second picture does not fit into the segment that is made for the first one.
+    let gray = |width, height, level| {
+        let level = core::Scalar::all(level);
+        Mat::new_rows_cols_with_default(height, width, core::CV_8UC3, level).unwrap()
+    };
+    for (file, picture) in [
+        ("1.png", gray(32, 24, 50.0)),
+        ("2.png", gray(320, 240, 200.0)),
+    ] {
+        let file = scratch.path().join(file);
+        imgcodecs::imwrite_def(file.to_str().unwrap(), &picture).unwrap();
+    }
+    let images = scratch.path().to_str().unwrap();
+    let args = ["--fps", "0.5", "--images", images];
+    let (mut sender, window, name) = showing(&mut display, &args);
+    for level in [50.0, 200.0] {
+        sender.wait_until(&format!("the window is as light as {level}"), |_| {
+            let mean = core::mean_def(&display.screenshot(&window)).unwrap();
+            (mean[0] - level).abs() < 1.0
+        });
+    }
     sender.ends_with(0);
+    sender.assert_stdout("2 frames in ");
     assert!(!name.file().exists());
 }
 
 #[test]
+fn a_sender_with_a_window_ends_with_the_error_of_the_sending() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    let mut display = Display::start();
+    let (mut first, _, name) = showing(&mut display, &[]);
+    first.wait_for("sending");
+    let mut second =
+        Program::start(Command::new(SEND).args(["--quiet", "--replace", "--name", name.as_str()]));
+    first.ends_with(1);
+    first.assert_stderr("taken over by another sender");
+    second.signal("INT");
+    second.ends_with(0);
+    let mut missing = display.command(SEND);
+    let mut missing = Program::start(missing.args(["--show", "--image", "/missing.png"]));
+    missing.ends_with(1);
+    missing.assert_stderr("--image /missing.png");
+}
+
+#[test]
 fn without_a_display_a_window_is_an_error_and_auto_is_none() {
+    if !needs("Xvfb") {
+        return;
+    }
     let display = Display::start();
     let name = TestName::new("no-window");
     let _sender = sender(&name);
@@ -409,11 +572,15 @@ fn without_a_display_a_window_is_an_error_and_auto_is_none() {
 
 #[test]
 fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
+    if !needs("Xvfb xdotool import xterm") {
+        return;
+    }
     let mut display = Display::start();
     let name = TestName::new("sixels");
     let _sender = sender(&name);
     wait_until("there is a segment", || name.file().exists());
-    // One of DEC's, in the first corner. It ends with its program, whose view this is without a display.
+    // A terminal like DEC's VT340, at the upper left. Without DISPLAY its program shows the frames in
+    // it, and it ends with its program.
     let mut command = display.command("xterm");
     command.args([
         "-T",
@@ -435,20 +602,11 @@ fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
         "100x40+0+0",
         "-e",
     ]);
-    command.args([
-        "env",
-        "-u",
-        "DISPLAY",
-        "-u",
-        "NO_COLOR",
-        RECV,
-        "--name",
-        name.as_str(),
-    ]);
+    command.args(["env", "-i", "TERM=xterm", RECV, "--name", name.as_str()]);
     let mut xterm = Program::start(&mut command);
     let window = display.window("sixels");
     let picture = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();
-    // 6x13 pixels to a letter, 36 rows for the picture, and its proportions; the message is above it.
+    // A letter has 6x13 pixels. The picture has 36 rows, below a message of one row.
     let part = Rect::new(0, 13, 600, 378);
     xterm.wait_until("the picture is there", |_| {
         let screenshot = display.screenshot(&window);
@@ -456,7 +614,7 @@ fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
             return false;
         }
         let mut smooth = Mat::default();
-        // Each pixel is one of 216 colours, and their mean is what is meant.
+        // Each pixel is one of 216 colours; only their mean is right.
         imgproc::blur_def(
             &Mat::roi(&screenshot, part).unwrap(),
             &mut smooth,

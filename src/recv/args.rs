@@ -1,4 +1,4 @@
-//! What the command can be told.
+//! The flags of `shm-recv`, with their help.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use shm_frame::Name;
 
 use crate::parse;
 
-/// Takes the newest whole frames out of a named shared-memory segment, and says how old they are.
+/// Takes the newest whole frames out of a named shared-memory segment, and says how old they are
 #[derive(Debug, Parser)]
 #[command(name = "shm-recv", version, after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Stop after this many frames
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = TAKEN)]
     pub count: Option<u64>,
-    /// Fail when no new frame came for so long [default: wait for ever]
+    /// Fail if no new frame comes for this long [default: wait for ever]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds, help_heading = TAKEN)]
     pub timeout: Option<Duration>,
     /// How to wait for a frame
@@ -38,13 +38,13 @@ pub(crate) struct Args {
     /// Where to show frames
     #[arg(short, long, value_name = "WHERE", default_value = "auto", help_heading = DONE)]
     pub view: View,
-    /// Write each frame taken into this directory as a PNG, named by its number
+    /// Save each frame in this directory, as a PNG named by the frame's number
     #[arg(short, long, value_name = "DIR", help_heading = DONE)]
     pub save: Option<PathBuf>,
-    /// Record the frames taken as a video: .mp4, .avi or .mkv
+    /// Record the frames as a video: .mp4, .avi or .mkv
     #[arg(short, long, value_name = "FILE", value_parser = video, help_heading = DONE)]
     pub record: Option<PathBuf>,
-    /// Write the pixels of each frame taken to stdout (-), and all text to stderr
+    /// Write the pixels of each frame to stdout (-), and all text to stderr
     #[arg(
         long, value_name = "-", value_parser = ["-"], allow_hyphen_values = true, conflicts_with = "json",
         help_heading = DONE
@@ -57,17 +57,17 @@ pub(crate) struct Args {
     /// Print JSON, one object a line
     #[arg(short, long, help_heading = PRINTED)]
     pub json: bool,
-    /// Print only the summary; with --json, all but frames
+    /// Print only the summary; with --json, everything except frames
     #[arg(short, long, help_heading = PRINTED)]
     pub quiet: bool,
-    /// Draw the delays at the end, over time and how they spread: .svg or .png
+    /// Draw the delays at the end, over time and as a histogram: .svg or .png
     #[arg(long, value_name = "FILE", value_parser = plot, help_heading = PRINTED)]
     pub plot: Option<PathBuf>,
 
     /// List the segments in /dev/shm and exit. Receivers that only copy are not counted
     #[arg(short, long, conflicts_with = "clean", conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
     pub list: bool,
-    /// Remove the segments whose sender is dead, say which, and exit
+    /// Remove the segments whose sender is dead, print their names, and exit
     #[arg(long, conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
     pub clean: bool,
 }
@@ -78,7 +78,7 @@ const DONE: &str = "What to do with frames";
 const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
-/// What makes no sense with --list and --clean.
+/// Flags that conflict with --list and --clean.
 const RECEIVING: [&str; 14] = [
     "name", "width", "height", "channels", "count", "timeout", "wait", "view", "save", "record",
     "raw", "log", "quiet", "plot",
@@ -91,7 +91,7 @@ Examples:
   shm-recv -n cam -v none --raw - |
     ffplay -f rawvideo -pixel_format bgr24 -video_size 640x404 -
   shm-recv -n cam -c 1000 --plot delay.svg
-  shm-recv --list                     what there is";
+  shm-recv --list                     all segments";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum View {
@@ -99,7 +99,7 @@ pub(crate) enum View {
     Auto,
     /// In a window: h hides the numbers, space freezes the picture, s saves it, q or Esc ends
     Window,
-    /// In the terminal: the same keys
+    /// In the terminal: space freezes the picture, s saves it, q or Esc ends
     Terminal,
     /// Nowhere
     None,
@@ -108,11 +108,12 @@ pub(crate) enum View {
 /// [`shm_frame::WaitMode`], as a flag.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum WaitMode {
-    /// Asleep, until the sender wakes it
+    /// Sleep until the sender wakes this receiver
     Sleep,
-    /// Asleep until shortly before the next frame of a steady stream is due, then watching for it: 5 % of a processor at most
+    /// Sleep until shortly before a steady stream's next frame, then watch for it: at most 5 % of a
+    /// processor
     Predict,
-    /// Watching all the time: a whole processor
+    /// Watch all the time: a whole processor
     Spin,
 }
 

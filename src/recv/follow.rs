@@ -1,71 +1,49 @@
-//! Follows a name through the segments that it means, one after the other.
+//! Follows a name through the segments that have it, one after the other.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
 use shm_frame::{End, Error, Name, Receiver, WaitMode, Waited};
 
-use crate::console::Output;
+use crate::console::Console;
+use crate::event::RecvLine;
+use crate::remedy;
+use crate::units::counted;
 
-/// How often to look whether the name means something: 1 us each.
+/// How often to look for a segment. A look takes about 1 us.
 const LOOK: Duration = Duration::from_millis(2);
-/// How long a name may mean something that is no segment: senders are not made in one step.
+/// How long something else may have the name: some senders make their segment in several steps.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A line of JSON.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event<'a> {
-    Waiting {
-        name: String,
-        why: &'a str,
-    },
-    Attached {
-        name: String,
-        pid: Option<u32>,
-        slots: Option<usize>,
-    },
-    Closed {
-        name: String,
-        pid: Option<u32>,
-    },
-    Lost {
-        name: String,
-        pid: Option<u32>,
-        why: &'static str,
-    },
-}
-
 /// What a step found.
-pub(crate) enum Step<'a> {
-    /// A new frame, to be taken.
+pub(super) enum Step<'a> {
+    /// A new frame, which can be taken from this receiver.
     Frame(&'a mut Receiver),
-    /// None in time.
+    /// No frame in time.
     Nothing,
 }
 
-/// A receiver that attaches to whatever the name means.
-pub(crate) struct Follow<'a> {
+/// A receiver that attaches to each segment of a name in turn.
+pub(super) struct Follow {
     name: Name,
     wait_mode: WaitMode,
-    output: Output<'a>,
+    console: Console,
     receiver: Option<Receiver>,
     /// The receiver's segment has not ended.
     attached: bool,
-    /// What was last said to be missing.
+    /// The reason for waiting that was told last.
     missing: String,
-    /// Since when the name means something that is no segment.
+    /// Since when something else than a segment has the name.
     refused: Option<Instant>,
 }
 
-impl<'a> Follow<'a> {
-    pub(crate) fn new(name: Name, wait_mode: WaitMode, output: Output<'a>) -> Self {
+impl Follow {
+    pub(super) fn new(name: Name, wait_mode: WaitMode, console: Console) -> Self {
         Self {
             name,
             wait_mode,
-            output,
+            console,
             receiver: None,
             attached: false,
             missing: String::new(),
@@ -74,12 +52,12 @@ impl<'a> Follow<'a> {
     }
 
     /// Whether there is a segment that has not ended.
-    pub(crate) fn is_attached(&self) -> bool {
+    pub(super) fn is_attached(&self) -> bool {
         self.attached
     }
 
-    /// What has to happen for a frame to come.
-    pub(crate) fn waits_for(&self) -> String {
+    /// The reason why no frame comes.
+    pub(super) fn waits_for(&self) -> String {
         if self.attached {
             format!("the sender of {} publishes nothing", self.name)
         } else {
@@ -87,8 +65,8 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Waits for a frame, for so long at most.
-    pub(crate) fn step(&mut self, time: Duration) -> Result<Step<'_>> {
+    /// Waits for a frame, at most this long.
+    pub(super) fn step(&mut self, time: Duration) -> Result<Step<'_>> {
         if !self.attached && !self.attach()? {
             thread::sleep(time.min(LOOK));
             return Ok(Step::Nothing);
@@ -102,20 +80,20 @@ impl<'a> Follow<'a> {
                 self.attached = false;
                 self.missing.clear();
                 let pid = receiver.sender_pid();
-                self.ended(end, pid)?;
+                self.tell_end(end, pid)?;
                 if end == End::Dead {
                     self.wait_for(left_behind(&self.name, pid))?;
                 }
                 Ok(Step::Nothing)
             }
-            // Borrowed anew: the other arms need all of self.
+            // Borrowed again: the other arms need all of self.
             Waited::Frame => Ok(Step::Frame(
                 self.receiver.as_mut().expect("it found a frame"),
             )),
         }
     }
 
-    /// Attaches to what the name means by now, if that is a segment with a sender.
+    /// Attaches to the segment of this name, if there is one whose sender has not ended.
     fn attach(&mut self) -> Result<bool> {
         let found = match &mut self.receiver {
             Some(receiver) => receiver.reopen(),
@@ -138,31 +116,22 @@ impl<'a> Follow<'a> {
                     return Ok(false);
                 }
                 self.attached = true;
-                let name = self.name.to_string();
-                let text = match (pid, slots) {
-                    (Some(pid), Some(slots)) => {
-                        format!("attached to {name}, sender pid {pid}, {slots} slots")
-                    }
-                    _ => format!(
-                        "attached to {name}, which has no control page: torn frames cannot be ruled out"
-                    ),
-                };
-                self.output
-                    .event(&Event::Attached { name, pid, slots }, &text)?;
+                self.tell_attached(pid, slots)?;
                 Ok(true)
             }
             (Ok(_), _) => {
                 self.refused = None;
-                // If the name's segment was left by a dead sender, that was said.
+                // If a dead sender left its segment under this name, that was told.
                 if self.missing.is_empty() {
                     self.wait_for(format!("there is no segment {}", self.name))?;
                 }
                 Ok(false)
             }
             (Err(error), _) => {
-                // What was a segment may be one again; what never was is a mistake.
+                // A name that had a segment may get one again. A name that never had one is
+                // probably a mistake.
                 if self.receiver.is_some() {
-                    self.wait_for(error.to_string())?;
+                    self.wait_for(remedy::RECV.explain_error(&error))?;
                     return Ok(false);
                 }
                 let since = *self.refused.get_or_insert_with(Instant::now);
@@ -175,45 +144,63 @@ impl<'a> Follow<'a> {
         }
     }
 
+    fn tell_attached(&self, pid: Option<u32>, slots: Option<usize>) -> Result<()> {
+        let name = self.name.to_string();
+        let text = match (pid, slots) {
+            (Some(pid), Some(slots)) => {
+                let slots = counted(slots as u64, "slot");
+                format!("attached to {name}, sender pid {pid}, {slots}")
+            }
+            _ => format!(
+                "attached to {name}, which has no control page: torn frames cannot be ruled out"
+            ),
+        };
+        let event = RecvLine::Attached { name, pid, slots };
+        self.console.event(&event, &text)
+    }
+
+    /// Tells the reason for waiting, once per reason.
     fn wait_for(&mut self, missing: String) -> Result<()> {
         if self.missing != missing {
             let text = format!("{missing}: waiting for a sender");
-            let event = Event::Waiting {
+            let event = RecvLine::Waiting {
                 name: self.name.to_string(),
                 why: &missing,
             };
-            self.output.event(&event, &text)?;
+            self.console.event(&event, &text)?;
             self.missing = missing;
         }
         Ok(())
     }
 
-    fn ended(&self, end: End, pid: Option<u32>) -> Result<()> {
+    fn tell_end(&self, end: End, pid: Option<u32>) -> Result<()> {
         let name = self.name.to_string();
-        let by = pid.map_or(String::new(), |pid| format!(", pid {pid}"));
-        let lost = |why, text: &str| {
-            let name = name.clone();
-            self.output.event(&Event::Lost { name, pid, why }, text)
-        };
-        match end {
+        let sender = format!("the sender of {name}{}", with_pid(pid));
+        let (why, text) = match end {
             End::Closed => {
-                let text = format!("the sender of {name}{by} ended");
-                self.output.event(&Event::Closed { name, pid }, &text)
+                let event = RecvLine::Closed { name, pid };
+                return self.console.event(&event, &format!("{sender} ended"));
             }
-            End::Dead => lost("died", &format!("the sender of {name}{by} died")),
-            End::Replaced => lost(
+            End::Dead => ("died", format!("{sender} died")),
+            End::Replaced => (
                 "replaced",
-                &format!("segment {name} was replaced or removed"),
+                format!("segment {name} was replaced or removed"),
             ),
-            End::Broken => lost(
+            End::Broken => (
                 "broken",
-                &format!("segment {name} was truncated or overwritten by another process"),
+                format!("another process truncated or overwrote segment {name}"),
             ),
-        }
+        };
+        self.console
+            .event(&RecvLine::Lost { name, pid, why }, &text)
     }
 }
 
 fn left_behind(name: &Name, pid: Option<u32>) -> String {
-    let pid = pid.map_or(String::new(), |pid| format!(", pid {pid}"));
+    let pid = with_pid(pid);
     format!("the segment {name} was left by a sender that is gone{pid}")
+}
+
+fn with_pid(pid: Option<u32>) -> String {
+    pid.map_or(String::new(), |pid| format!(", pid {pid}"))
 }

@@ -1,4 +1,4 @@
-//! How the delays spread, as bars of text.
+//! A histogram of the delays, as text.
 
 use std::fmt::Write;
 
@@ -6,17 +6,18 @@ use hdrhistogram::Histogram;
 
 use crate::units::ms;
 
-/// Steps within a decade, in tenths: coarse ones for wide spreads, fine ones for narrow.
+/// Edges of the bins within a decade, in tenths: coarse for delays that spread widely, fine for
+/// others.
 const COARSE: &[u64] = &[10, 20, 50];
 const MIDDLE: &[u64] = &[10, 15, 20, 30, 50, 70];
 pub(crate) const FINE: &[u64] = &[10, 12, 15, 18, 22, 27, 33, 39, 47, 56, 68, 82];
 
-/// The most lines.
+/// The most lines of text.
 const LINES: usize = 12;
-/// The longest bar.
+/// The length of the longest bar, in characters.
 const COLUMNS: u64 = 40;
 
-/// How many delays were from `from_ns` until before `to_ns`.
+/// The number of delays from `from_ns` up to, but not including, `to_ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bin {
     pub from_ns: u64,
@@ -24,9 +25,9 @@ pub(crate) struct Bin {
     pub count: u64,
 }
 
-/// All delays, in bins from the shortest to the longest.
+/// The bins from the shortest delay to the longest.
 pub(crate) fn bins(delays: &Histogram<u64>, steps: &[u64]) -> Vec<Bin> {
-    // Below a microsecond nothing is told apart.
+    // Delays are told in us: the first bin ends at 1 us.
     let edges: Vec<u64> = std::iter::once(0)
         .chain((0..10).flat_map(|decade| {
             let tenth = 100 * 10_u64.pow(decade);
@@ -52,7 +53,7 @@ pub(crate) fn bins(delays: &Histogram<u64>, steps: &[u64]) -> Vec<Bin> {
     bins[first..end].to_vec()
 }
 
-/// The delays as lines of text; empty if there are none.
+/// The histogram as lines of text; empty if there are no delays.
 pub(crate) fn text(delays: &Histogram<u64>) -> String {
     let fits = |steps: &&&[u64]| bins(delays, steps).len() <= LINES;
     let steps = [FINE, MIDDLE]
@@ -70,7 +71,7 @@ pub(crate) fn text(delays: &Histogram<u64>) -> String {
         width = 12 + digits.saturating_sub(6)
     );
     for bin in bins {
-        // The least that there is can be seen.
+        // Rounded up, so that a single delay is visible.
         let bar = (bin.count * COLUMNS).div_ceil(most);
         let bar = "#".repeat(usize::try_from(bar).expect("at most COLUMNS"));
         let (from, to) = (edge(bin.from_ns), edge(bin.to_ns));
@@ -80,7 +81,7 @@ pub(crate) fn text(delays: &Histogram<u64>) -> String {
     text
 }
 
-/// An edge in ms, with two significant digits.
+/// An edge of a bin in ms, as text.
 pub(crate) fn edge(ns: u64) -> String {
     let Some(ns) = i64::try_from(ns).ok() else {
         return "longer".to_owned();
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn every_delay_is_in_a_bin_and_the_longest_bar_is_of_the_most() {
+    fn every_delay_is_in_a_bin_and_the_fullest_bin_has_the_longest_bar() {
         for us in [
             &[120, 130, 140, 900][..],
             &[1, 1_000_000],
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bin_begins_where_its_label_says() {
+    fn a_bin_begins_at_the_delay_on_its_label() {
         let text = text(&delays(&[120, 130, 149, 151]));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");

@@ -1,133 +1,110 @@
-//! `--list` and `--clean`: what is in /dev/shm.
+//! `--list` and `--clean`: the segments in `/dev/shm`.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
 use shm_frame::{Listed, Listing};
 
-use crate::console as output;
+use crate::console::Console;
+use crate::event::{self, CleanLine, ListLine};
+use crate::remedy;
 use crate::terminal::printable;
-use crate::units::{ms, rounded};
-
-/// A line of `--list --json`.
-#[derive(Serialize)]
-struct Segment {
-    name: String,
-    kind: &'static str,
-    width: Option<i32>,
-    height: Option<i32>,
-    channels: Option<i32>,
-    slots: Option<usize>,
-    fps: Option<f64>,
-    age_ms: Option<f64>,
-    alive: Option<bool>,
-    pid: Option<u32>,
-    command: Option<String>,
-    receivers: Option<usize>,
-    bytes: u64,
-}
-
-impl Segment {
-    fn new(listed: &Listed) -> Self {
-        let control = listed.control.as_ref();
-        Self {
-            name: listed.name.to_string(),
-            kind: if control.is_some() { "native" } else { "plain" },
-            width: listed.shape.map(|shape| shape.width()),
-            height: listed.shape.map(|shape| shape.height()),
-            channels: listed.shape.map(|shape| shape.channels()),
-            slots: control.map(|control| control.slots),
-            fps: control.and_then(|control| control.fps).map(rounded),
-            age_ms: listed
-                .age
-                .map(|age| ms(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))),
-            alive: control.map(|control| control.alive),
-            pid: control.map(|control| control.pid),
-            command: control.and_then(|control| control.command.clone()),
-            receivers: control.map(|control| control.receivers),
-            bytes: listed.bytes,
-        }
-    }
-}
-
-/// A line of `--clean --json`.
-#[derive(Serialize)]
-struct Cleaned {
-    name: String,
-    bytes: u64,
-    removed: bool,
-    error: Option<String>,
-}
+use crate::units::{counted, mb, ms, rounded};
 
 /// Lists the segments.
-pub(crate) fn list(json: bool) -> Result<()> {
+pub(super) fn list(console: &Console) -> Result<()> {
     let Listing {
         segments,
         unreadable,
         ..
     } = shm_frame::list().context("--list: /dev/shm")?;
-    if json {
-        for listed in &segments {
-            output::line(&serde_json::to_string(&Segment::new(listed))?)?;
-        }
-        return Ok(());
+    if console.is_json() {
+        return segments
+            .iter()
+            .try_for_each(|listed| console.json(&line(listed)));
     }
     if segments.is_empty() {
-        output::warn("no segments in /dev/shm");
+        console.say("no segments in /dev/shm");
     } else {
-        table(&segments)?;
+        table(&segments)
+            .iter()
+            .try_for_each(|row| console.result(row))?;
     }
     if unreadable > 0 {
-        let files = if unreadable == 1 { "file" } else { "files" };
-        output::warn(&format!(
-            "{unreadable} {files} in /dev/shm may be read by others only"
-        ));
+        let files = counted(unreadable as u64, "file");
+        console.say(&format!("no permission to read {files} in /dev/shm"));
     }
     Ok(())
 }
 
-/// What a column holds is as wide as its widest cell.
-fn table(segments: &[Listed]) -> Result<()> {
-    const HEADING: [&str; 9] = [
-        "NAME",
-        "SIZE",
-        "CH",
-        "SLOTS",
-        "FRAMES/S",
-        "AGE",
-        "SENDER",
-        "RECEIVERS",
-        "MB",
-    ];
-    // Names and words to the left, numbers to the right.
-    const LEFT: [bool; 9] = [true, true, false, false, false, false, true, false, false];
-    let mut rows = vec![HEADING.map(str::to_owned)];
+/// A line of `--list --json`.
+fn line(listed: &Listed) -> ListLine {
+    let control = listed.control.as_ref();
+    ListLine {
+        name: listed.name.to_string(),
+        kind: if control.is_some() { "native" } else { "plain" },
+        width: listed.shape.map(|shape| shape.width()),
+        height: listed.shape.map(|shape| shape.height()),
+        channels: listed.shape.map(|shape| shape.channels()),
+        slots: control.map(|control| control.slots),
+        fps: control.and_then(|control| control.fps).map(rounded),
+        age_ms: listed
+            .age
+            .map(|age| ms(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))),
+        alive: control.map(|control| control.alive),
+        pid: control.map(|control| control.pid),
+        command: control.and_then(|control| control.command.clone()),
+        receivers: control.map(|control| control.receivers),
+        bytes: listed.bytes,
+        element: listed.shape.map(|shape| shape.format().element().name()),
+        order: listed
+            .shape
+            .map(|shape| event::order_name(shape.format().order())),
+    }
+}
+
+/// The columns of the table, and whether they are aligned to the left: words are, numbers are not.
+const COLUMNS: [(&str, bool); 9] = [
+    ("NAME", true),
+    ("SIZE", true),
+    ("FORMAT", true),
+    ("SLOTS", false),
+    ("FRAMES/S", false),
+    ("AGE", false),
+    ("SENDER", true),
+    ("RECEIVERS", false),
+    ("MB", false),
+];
+
+/// The table as lines, the heading first. Each column is as wide as its widest cell.
+fn table(segments: &[Listed]) -> Vec<String> {
+    let mut rows = vec![COLUMNS.map(|(heading, _)| heading.to_owned())];
     rows.extend(segments.iter().map(row));
-    let mut widths = [0; 9];
+    let mut widths = [0; COLUMNS.len()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    for row in rows {
+    let aligned = |row: [String; COLUMNS.len()]| {
         let cells = row
             .iter()
             .zip(widths)
-            .zip(LEFT)
-            .map(|((cell, width), left)| {
+            .zip(COLUMNS)
+            .map(|((cell, width), (_, left))| {
                 if left {
                     format!("{cell:<width$}")
                 } else {
                     format!("{cell:>width$}")
                 }
             });
-        output::line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
+        let line = cells.collect::<Vec<_>>().join("  ");
+        line.trim_end().to_owned()
+    };
+    rows.into_iter().map(aligned).collect()
 }
 
-fn row(listed: &Listed) -> [String; 9] {
+fn row(listed: &Listed) -> [String; COLUMNS.len()] {
     let none = || "-".to_owned();
     let control = listed.control.as_ref();
     let sender = match control {
@@ -138,16 +115,13 @@ fn row(listed: &Listed) -> [String; 9] {
             None => format!("{} (elsewhere)", control.pid),
         },
     };
-    #[expect(clippy::cast_precision_loss, reason = "for people, with one decimal")]
-    let mb = listed.bytes as f64 / 1e6;
+    let shape = listed.shape;
     [
         printable(&listed.name.to_string()),
-        listed.shape.map_or_else(none, |shape| {
+        shape.map_or_else(none, |shape| {
             format!("{}x{}", shape.width(), shape.height())
         }),
-        listed
-            .shape
-            .map_or_else(none, |shape| shape.channels().to_string()),
+        shape.map_or_else(none, |shape| shape.format().to_string()),
         control.map_or_else(none, |control| control.slots.to_string()),
         control
             .and_then(|control| control.fps)
@@ -155,11 +129,11 @@ fn row(listed: &Listed) -> [String; 9] {
         listed.age.map_or_else(none, age),
         sender,
         control.map_or_else(none, |control| control.receivers.to_string()),
-        format!("{mb:.1}"),
+        format!("{:.1}", mb(listed.bytes)),
     ]
 }
 
-/// A time as people say it.
+/// A time in the unit that people would use for it.
 fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
@@ -171,34 +145,32 @@ fn age(age: Duration) -> String {
     }
 }
 
-/// Removes what dead senders left.
-pub(crate) fn clean(json: bool) -> Result<()> {
+/// Removes the segments of dead senders.
+pub(super) fn clean(console: &Console) -> Result<()> {
     let cleaned = shm_frame::clean().context("--clean: /dev/shm")?;
     let mut failed = 0;
     for cleaned in &cleaned {
-        let name = cleaned.name.to_string();
-        let error = cleaned.result.as_ref().err().map(ToString::to_string);
+        let error = cleaned.result.as_ref().err();
+        let error = error.map(|error| remedy::CLEAN.explain_error(error));
         failed += usize::from(error.is_some());
-        if json {
-            let cleaned = Cleaned {
+        let name = cleaned.name.to_string();
+        if console.is_json() {
+            console.json(&CleanLine {
                 name,
                 bytes: cleaned.bytes,
                 removed: error.is_none(),
                 error,
-            };
-            output::line(&serde_json::to_string(&cleaned)?)?;
+            })?;
             continue;
         }
         let name = printable(&name);
-        #[expect(clippy::cast_precision_loss, reason = "for people, with one decimal")]
-        let mb = cleaned.bytes as f64 / 1e6;
         match error {
-            None => output::line(&format!("removed {name}, {mb:.1} MB"))?,
-            Some(error) => output::warn(&format!("{name} stays: {error}")),
+            None => console.result(&format!("removed {name}, {:.1} MB", mb(cleaned.bytes)))?,
+            Some(error) => console.say(&format!("{name} stays: {error}")),
         }
     }
-    if cleaned.is_empty() && !json {
-        output::warn("no segments of dead senders in /dev/shm, of those that you may read");
+    if cleaned.is_empty() && !console.is_json() {
+        console.say("no segments of dead senders in /dev/shm, as far as you may read them");
     }
     if failed > 0 {
         bail!(

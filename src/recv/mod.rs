@@ -1,42 +1,50 @@
 //! `shm-recv`: takes the newest frames out of a named shared-memory segment.
 //!
-//! | what | where |
+//! | job | file |
 //! |---|---|
 //! | the flags | `args` |
-//! | the segments that a name means, one after the other | `follow` |
-//! | taking frames, and handing them to whoever wants them | `reception` |
-//! | a line for each frame, or one that stays in place | `report`, `status`; `terminal` draws it |
-//! | showing frames, and keys | `view`; the terminal's part is in `terminal`, the window's in `cli` |
-//! | frames as files, as a video, as bytes | `save`, `record`, `raw` |
-//! | the summary, the delays as text and as a drawing | `tally`, `histogram`, `plot` |
+//! | the segments of a name, one after the other | `follow` |
+//! | the running loop: takes frames and hands them on | `reception` |
+//! | a line for each frame, or a status line | `report`, `status` |
+//! | a frame for views and sinks, and its memory | `taken` |
+//! | the newest frame, between receiving and showing | `stage` |
+//! | frames in a window or in the terminal, and keys | `view` |
+//! | frames in files, videos, pipes and plots | `sink` |
+//! | the summary | `tally`, `histogram` |
 //! | `--list` and `--clean` | `inventory` |
 
 mod args;
-pub(crate) mod follow;
+mod follow;
 mod histogram;
 mod inventory;
 mod reception;
 mod report;
-pub(crate) mod sink;
-pub(crate) mod status;
-pub(crate) mod tally;
-pub(crate) mod view;
+mod sink;
+mod stage;
+mod status;
+mod taken;
+mod tally;
+mod view;
 
-use std::io::{self, IsTerminal};
+use std::panic;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use opencv::core::{LogLevel, set_log_level};
 
-use crate::console::{self as output, Output};
+use crate::console::{Console, Settings};
 use crate::exit;
 use crate::recv::args::Args;
-use crate::recv::reception::{Reception, Sinks};
-use crate::recv::report::Report;
+use crate::recv::reception::Reception;
+use crate::recv::sink::Sink;
+use crate::recv::stage::Stage;
 use crate::recv::tally::Tally;
 use crate::recv::view::Viewer;
+use crate::remedy;
 use crate::stop;
 
 /// The command's arguments, for completions and manual pages.
@@ -47,21 +55,21 @@ pub fn command() -> clap::Command {
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
     let args = arguments();
-    exit::exit("shm-recv", run(&args))
+    exit::exit("shm-recv", remedy::RECV, run(&args))
 }
 
-/// Those of the command. What makes no sense ends it.
+/// The arguments. Usage errors end the process.
 fn arguments() -> Args {
     let args = Args::parse();
-    let other = [
+    let others = [
         (args.json, "--json"),
         (args.log, "--log"),
         (args.raw.is_some(), "--raw"),
     ];
+    // Clap knows conflicts of flags, but not of a single value of a flag.
     if args.view == args::View::Terminal
-        && let Some((_, flag)) = other.into_iter().find(|(given, _)| *given)
+        && let Some((_, flag)) = others.into_iter().find(|(given, _)| *given)
     {
-        // That a value of one flag excludes another, clap does not know.
         let why = format!("--view terminal cannot be used with {flag}: both need the terminal");
         Args::command()
             .error(ErrorKind::ArgumentConflict, why)
@@ -71,63 +79,62 @@ fn arguments() -> Args {
 }
 
 fn run(args: &Args) -> Result<()> {
+    let settings = Settings {
+        json: args.json,
+        quiet: args.quiet,
+        stdout_taken: args.raw.is_some(),
+    };
     if args.list {
-        inventory::list(args.json)
+        inventory::list(&Console::new(settings))
     } else if args.clean {
-        inventory::clean(args.json)
+        inventory::clean(&Console::new(settings))
     } else {
-        receive(args)
+        receive(args, settings)
     }
 }
 
-fn receive(args: &Args) -> Result<()> {
-    // What OpenCV would say, the errors say better.
+fn receive(args: &Args, settings: Settings) -> Result<()> {
+    // Silence OpenCV's log: our errors carry the cause.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
-    let sinks = Sinks::new(args)?;
+    let sinks = sink::open(args)?;
     let (place, screen) = view::open(args)?;
-    let screen = screen.as_ref();
-    let result = |text: &str| {
-        if args.raw.is_some() {
-            output::warn(text);
-            Ok(())
-        } else {
-            output::line(text)
-        }
+    let console = Console::with_screen(settings, screen);
+    let mut viewer = Viewer::new(args.name.clone(), place, console.clone());
+    let (received, tally) = if viewer.is_somewhere() {
+        beside(args, &console, &mut viewer, sinks)
+    } else {
+        let mut reception = Reception::new(args, console.clone(), sinks, None);
+        (reception.run(|| false), reception.tally)
     };
-    // Above what stays in place, if both are on the terminal.
-    let above = screen.filter(|_| io::stderr().is_terminal());
-    let say = |text: &str| above.map_or_else(|| output::warn(text), |screen| screen.say(text));
-    let note = |text: &str| {
-        if !args.quiet {
-            say(text);
-        }
-    };
-    let output = Output::new(args.json, args.quiet, &result, &say);
-    let report = match screen {
-        Some(screen) if !args.quiet => Report::status(screen),
-        _ => Report::Lines(output),
-    };
-    let viewer = Viewer::new(&args.name, place, screen, &say);
-    let mut reception = Reception::new(args, output, &note, report, viewer, sinks);
-    let received = reception.run();
-    if let Some(screen) = screen {
-        screen.close();
-    }
-    received.and(conclude(args, output, &result, &reception.tally))
+    // The summary comes in any case; an error of the run comes first.
+    drop(viewer);
+    console.close();
+    let told = tally.tell(&console);
+    received.and(told)
 }
 
-/// What is told at the end: the summary, and how the delays spread.
-fn conclude(
+/// Receives in another thread than it shows, so that drawing never makes a frame late. The main
+/// thread shows: Qt, which is under OpenCV's windows, wants that one.
+fn beside(
     args: &Args,
-    output: Output,
-    result: &dyn Fn(&str) -> Result<()>,
-    tally: &Tally,
-) -> Result<()> {
-    tally.summary(output)?;
-    let histogram = histogram::text(&tally.delays.times);
-    if args.quiet || args.json || histogram.is_empty() {
-        return Ok(());
-    }
-    result(&histogram)
+    console: &Console,
+    viewer: &mut Viewer,
+    sinks: Vec<Box<dyn Sink>>,
+) -> (Result<()>, Tally) {
+    let stage = Stage::new(args.name.to_string());
+    let closed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let receiving = scope.spawn(|| {
+            let mut reception = Reception::new(args, console.clone(), sinks, Some(&stage));
+            let received = reception.run(|| closed.load(Ordering::Relaxed));
+            stage.end();
+            (received, reception.tally)
+        });
+        let shown = viewer.run(&stage);
+        closed.store(true, Ordering::Relaxed);
+        let joined = receiving.join();
+        let (received, tally) = joined.unwrap_or_else(|panic| panic::resume_unwind(panic));
+        (received.and(shown), tally)
+    })
 }

@@ -1,164 +1,86 @@
-//! Takes frames, and hands each to all who want it.
+//! Takes frames, and hands each to the report, the sinks and the view.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use serde::Serialize;
-use shm_frame::{Frame, Receiver, Shape};
+use shm_frame::{Error, Frame, Receiver, Shape};
 
-use crate::console::Output;
-use crate::picture;
+use crate::console::Console;
+use crate::event::{Dimensions, RecvLine};
 use crate::recv::args::Args;
 use crate::recv::follow::{Follow, Step};
 use crate::recv::report::Report;
-use crate::recv::sink::plot::Plot;
-use crate::recv::sink::raw::Raw;
-use crate::recv::sink::record::Recorder;
-use crate::recv::sink::save::Saver;
+use crate::recv::sink::{Sink, Sinks};
+use crate::recv::stage::Stage;
+use crate::recv::taken::{Pool, Taken};
 use crate::recv::tally::Tally;
-use crate::recv::view::Viewer;
+use crate::remedy;
 use crate::stop;
+use crate::units::counted;
 
-/// A line of JSON.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event<'a> {
-    Mismatch {
-        expected: Size<Option<i32>>,
-        got: Size<i32>,
-    },
-    Discarded {
-        why: &'a str,
-    },
-}
-
-#[derive(Serialize)]
-struct Size<T> {
-    width: T,
-    height: T,
-    channels: T,
-}
-
-/// How long to wait at a time, so that signals and windows are answered.
+/// How long to wait at a time, so that signals and the end of a view are noticed.
 const SLICE: Duration = Duration::from_millis(100);
-const VIEW_SLICE: Duration = Duration::from_millis(15);
-
-/// What is done with frames besides showing and counting them.
-pub(crate) struct Sinks {
-    saver: Option<Saver>,
-    recorder: Option<Recorder>,
-    raw: Option<Raw>,
-    plot: Option<Plot>,
-}
-
-impl Sinks {
-    pub(crate) fn new(args: &Args) -> Result<Self> {
-        Ok(Self {
-            saver: args.save.as_deref().map(Saver::new).transpose()?,
-            recorder: args.record.as_deref().map(Recorder::new).transpose()?,
-            raw: args.raw.as_ref().map(|_| Raw::new()).transpose()?,
-            plot: args.plot.as_deref().map(Plot::new).transpose()?,
-        })
-    }
-
-    fn want_pixels(&self) -> bool {
-        self.saver.is_some() || self.recorder.is_some() || self.raw.is_some()
-    }
-
-    fn take(&mut self, frame: Frame, pixels: &[u8], note: &dyn Fn(&str)) -> Result<()> {
-        if let Some(plot) = &mut self.plot {
-            plot.add(frame.delay_ns);
-        }
-        if let Some(saver) = &self.saver {
-            saver.save(frame.number, pixels, frame.shape)?;
-        }
-        if let Some(recorder) = &mut self.recorder {
-            recorder.add(pixels, frame.shape, note)?;
-        }
-        if let Some(raw) = &mut self.raw {
-            raw.write(pixels, frame.shape, note)?;
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, name: &str, tally: &Tally, note: &dyn Fn(&str)) -> Result<()> {
-        let recorded = self
-            .recorder
-            .as_mut()
-            .map_or(Ok(()), |recorder| recorder.finish(note));
-        let plotted = self
-            .plot
-            .as_ref()
-            .map_or(Ok(()), |plot| plot.finish(name, tally));
-        recorded.and(plotted)
-    }
-}
 
 /// One run of the command.
-pub(crate) struct Reception<'a> {
+pub(super) struct Reception<'a> {
     args: &'a Args,
-    output: Output<'a>,
-    note: &'a dyn Fn(&str),
-    report: Report<'a>,
-    viewer: Viewer<'a>,
+    console: Console,
+    report: Report,
     sinks: Sinks,
-    /// The frame that is shown, saved, recorded or written: all that takes long, so it is done with a copy.
-    pixels: Vec<u8>,
-    /// The shape that was last warned of.
+    /// Where a view takes frames from, if there is one.
+    stage: Option<&'a Stage>,
+    pool: Pool,
+    /// The unexpected shape that was told last.
     unexpected: Option<Shape>,
-    /// What the last frame was thrown away for, so that it is said once.
+    /// The reason that was told last for throwing a frame away.
     discarded: String,
     pub tally: Tally,
 }
 
 impl<'a> Reception<'a> {
-    pub(crate) fn new(
+    pub(super) fn new(
         args: &'a Args,
-        output: Output<'a>,
-        note: &'a dyn Fn(&str),
-        report: Report<'a>,
-        viewer: Viewer<'a>,
-        sinks: Sinks,
+        console: Console,
+        sinks: Vec<Box<dyn Sink>>,
+        stage: Option<&'a Stage>,
     ) -> Self {
         Self {
             args,
-            output,
-            note,
-            report,
-            viewer,
-            sinks,
-            pixels: Vec::new(),
+            report: Report::new(console.clone()),
+            sinks: Sinks::new(sinks, console.clone()),
+            console,
+            stage,
+            pool: Pool::default(),
             unexpected: None,
             discarded: String::new(),
             tally: Tally::new(),
         }
     }
 
-    /// Receives until somebody wants it to end, and finishes what was begun, whatever happened.
-    pub(crate) fn run(&mut self) -> Result<()> {
-        let received = self.receive();
-        let name = self.args.name.to_string();
-        received.and(self.sinks.finish(&name, &self.tally, self.note))
+    /// Receives until the end, or until `ended`, and finishes the sinks even if receiving failed.
+    pub(super) fn run(&mut self, ended: impl Fn() -> bool) -> Result<()> {
+        let received = self.receive(ended);
+        let finished = self.sinks.finish(&self.tally);
+        self.tally.dropped = self.sinks.dropped();
+        self.tally.undrawn = self.stage.map_or(0, Stage::undrawn);
+        received.and(finished)
     }
 
-    fn receive(&mut self) -> Result<()> {
-        let slice = if self.viewer.is_somewhere() {
-            VIEW_SLICE
-        } else {
-            SLICE
-        };
-        let mut follow = Follow::new(self.args.name.clone(), self.args.wait.into(), self.output);
-        let mut last_frame = Instant::now();
-        while !stop::requested()
-            && self
-                .args
-                .count
-                .is_none_or(|count| self.tally.frames < count)
-        {
+    fn receive(&mut self, ended: impl Fn() -> bool) -> Result<()> {
+        let mut follow = Follow::new(
+            self.args.name.clone(),
+            self.args.wait.into(),
+            self.console.clone(),
+        );
+        let begin = Instant::now();
+        let mut last_frame = None;
+        while !stop::requested() && !self.is_done() && !ended() {
+            let since = last_frame.unwrap_or(begin);
             let left = match self.args.timeout {
-                None => slice,
-                Some(timeout) => match timeout.checked_sub(last_frame.elapsed()) {
-                    Some(left) => left.min(slice),
+                None => SLICE,
+                Some(timeout) => match timeout.checked_sub(since.elapsed()) {
+                    Some(left) => left.min(SLICE),
                     None => bail!(
                         "no new frame for {} s: {}",
                         timeout.as_secs_f64(),
@@ -167,119 +89,158 @@ impl<'a> Reception<'a> {
                 },
             };
             if let Step::Frame(receiver) = follow.step(left)? {
-                let taken = self.take(receiver)?;
+                if self.take(receiver)? {
+                    last_frame = Some(Instant::now());
+                }
                 self.tally.torn = receiver.torn();
-                if let Some(frame) = taken {
-                    self.accept(frame)?;
-                    last_frame = Instant::now();
+            } else {
+                let why = self.waits_for(&follow);
+                if let Some(stage) = self.stage {
+                    stage.wait_for(&why);
+                }
+                if let Some(last) = last_frame {
+                    self.report.stale(last.elapsed(), &why);
                 }
             }
             self.report.tick(&self.tally);
-            if !self.viewer.heed()? {
-                break;
-            }
+            self.sinks.check()?;
         }
         Ok(())
     }
 
-    /// Takes the latest frame, if it is one that is expected, and copies it if it is needed for longer.
-    fn take(&mut self, receiver: &mut Receiver) -> Result<Option<Frame>> {
-        let keeps = self.viewer.is_somewhere() || self.sinks.want_pixels();
-        let taken = if receiver.can_lease() {
-            receiver.lease().and_then(|lease| {
-                let Some(lease) = lease else { return Ok(None) };
-                if keeps {
-                    lease.copy_to(&mut self.pixels)?;
-                }
-                Ok(lease.is_intact().then(|| lease.frame()))
-            })
+    /// Whether `--count` frames were received.
+    fn is_done(&self) -> bool {
+        self.args
+            .count
+            .is_some_and(|count| self.tally.frames >= count)
+    }
+
+    /// Takes the latest frame and hands it on. `false`: it is not whole, not usable or not of the
+    /// expected shape.
+    fn take(&mut self, receiver: &mut Receiver) -> Result<bool> {
+        let keeps = self.stage.is_some() || self.sinks.want_pixels();
+        let (mut pixels, mut meta) = if keeps || !receiver.can_lease() {
+            self.pool.take()
         } else {
-            receiver.copy(&mut self.pixels)
+            Default::default()
         };
-        let taken = taken.map_err(anyhow::Error::from).and_then(|frame| {
-            frame.map_or(Ok(()), |frame| picture::must_be_eight_bit(frame.shape))?;
-            Ok(frame)
-        });
-        match taken {
-            Ok(Some(frame)) if self.expects(frame.shape) => {
+        match self.take_any(receiver, keeps, &mut pixels, &mut meta) {
+            Ok(Some(frame)) if self.unmet(frame.shape).is_empty() => {
                 self.unexpected = None;
-                Ok(Some(frame))
-            }
-            Ok(Some(frame)) => {
-                self.warn_of(frame.shape)?;
-                Ok(None)
-            }
-            Ok(None) => Ok(None),
-            // A header that makes no sense is the sender's fault, and the next one may be better.
-            Err(error) => {
-                let why = error.to_string();
-                if self.discarded != why {
-                    let text = format!("frame of {} thrown away: {why}", self.args.name);
-                    self.output.event(&Event::Discarded { why: &why }, &text)?;
-                    self.discarded = why;
+                self.tally.add(frame);
+                self.report.frame(frame, &meta)?;
+                let taken = keeps.then(|| {
+                    Arc::new(Taken {
+                        frame,
+                        pixels,
+                        meta,
+                    })
+                });
+                self.sinks.take(frame, taken.as_ref())?;
+                if let Some(taken) = taken {
+                    self.pool.lend(&taken);
+                    if let Some(stage) = self.stage {
+                        stage.put(taken, &self.tally);
+                    }
                 }
-                Ok(None)
+                return Ok(true);
             }
+            Ok(Some(frame)) => self.tell_unexpected(frame.shape)?,
+            Ok(None) => {}
+            // Most likely a header that makes no sense, and the sender's next one may be better.
+            Err(error) => self.tell_discarded(remedy::RECV.explain_error(&error))?,
         }
+        Ok(false)
     }
 
-    fn accept(&mut self, frame: Frame) -> Result<()> {
-        self.tally.add(frame);
-        self.report.frame(frame)?;
-        self.sinks.take(frame, &self.pixels, self.note)?;
-        self.viewer.show(frame, &mut self.pixels, &self.tally)
+    /// Takes the latest frame in place if possible, and copies it if a view or a sink needs that.
+    fn take_any(
+        &self,
+        receiver: &mut Receiver,
+        keeps: bool,
+        pixels: &mut Vec<u8>,
+        meta: &mut Vec<u8>,
+    ) -> Result<Option<Frame>, Error> {
+        if !receiver.can_lease() {
+            return receiver.copy_with_meta(pixels, meta);
+        }
+        let Some(lease) = receiver.lease()? else {
+            return Ok(None);
+        };
+        if keeps {
+            lease.copy_to(pixels)?;
+        }
+        if keeps || self.console.is_json() {
+            meta.clear();
+            meta.extend_from_slice(lease.meta());
+        }
+        Ok(lease.is_intact().then(|| lease.frame()))
     }
 
-    fn expects(&self, shape: Shape) -> bool {
-        let fits = |expected: Option<i32>, got| expected.is_none_or(|expected| expected == got);
-        fits(self.args.width, shape.width())
-            && fits(self.args.height, shape.height())
-            && fits(self.args.channels.map(i32::from), shape.channels())
+    /// The expectations of the flags that a shape does not meet, as text; empty if it meets all.
+    fn unmet(&self, shape: Shape) -> String {
+        let Args {
+            width,
+            height,
+            channels,
+            ..
+        } = self.args;
+        let mut unmet = Vec::new();
+        if let Some(width) = width.filter(|&width| width != shape.width()) {
+            unmet.push(format!("{width} wide"));
+        }
+        if let Some(height) = height.filter(|&height| height != shape.height()) {
+            unmet.push(format!("{height} high"));
+        }
+        if let Some(channels) = channels.filter(|&channels| i32::from(channels) != shape.channels())
+        {
+            unmet.push(format!("of {}", counted(channels.into(), "channel")));
+        }
+        unmet.join(" nor ")
     }
 
-    fn expected(&self) -> String {
-        let side = |side: Option<i32>| side.map_or("any".to_owned(), |side| side.to_string());
-        let channels = self.args.channels.map(i32::from);
-        format!(
-            "{}x{}x{}",
-            side(self.args.width),
-            side(self.args.height),
-            side(channels)
-        )
-    }
-
-    /// Once for each change.
-    fn warn_of(&mut self, got: Shape) -> Result<()> {
+    /// Tells of a shape that is not expected, once per change.
+    fn tell_unexpected(&mut self, got: Shape) -> Result<()> {
         if self.unexpected.replace(got) == Some(got) {
             return Ok(());
         }
-        let event = Event::Mismatch {
-            expected: Size {
+        let event = RecvLine::Mismatch {
+            expected: Dimensions {
                 width: self.args.width,
                 height: self.args.height,
                 channels: self.args.channels.map(i32::from),
             },
-            got: Size {
+            got: Dimensions {
                 width: got.width(),
                 height: got.height(),
                 channels: got.channels(),
             },
         };
-        let text = format!(
-            "frames of {} are {got}, expected {}: not shown",
-            self.args.name,
-            self.expected()
-        );
-        self.output.event(&event, &text)
+        let text = format!("{}: not shown", self.differs(got));
+        self.console.event(&event, &text)
     }
 
+    /// Tells why a frame is thrown away, once per reason.
+    fn tell_discarded(&mut self, why: String) -> Result<()> {
+        if self.discarded == why {
+            return Ok(());
+        }
+        let text = format!("frame of {} thrown away: {why}", self.args.name);
+        self.console
+            .event(&RecvLine::Discarded { why: &why }, &text)?;
+        self.discarded = why;
+        Ok(())
+    }
+
+    fn differs(&self, got: Shape) -> String {
+        let unmet = self.unmet(got);
+        format!("frames of {} are {got}, not {unmet}", self.args.name)
+    }
+
+    /// The reason why no frame comes.
     fn waits_for(&self, follow: &Follow) -> String {
         match self.unexpected {
-            Some(got) if follow.is_attached() => format!(
-                "frames of {} are {got}, expected {}",
-                self.args.name,
-                self.expected()
-            ),
+            Some(got) if follow.is_attached() => self.differs(got),
             _ => follow.waits_for(),
         }
     }

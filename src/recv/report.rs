@@ -1,99 +1,111 @@
-//! What is printed of the frames: a line for each, or one on a terminal that stays in place.
+//! What is printed about frames: a line each, or a status line that stays in place.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
 use shm_frame::Frame;
 
-use crate::console::Output;
-use crate::recv::status::Status;
+use crate::console::Console;
+use crate::event::{self, RecvLine};
 use crate::recv::tally::Tally;
-use crate::terminal::Screen;
+use crate::recv::{stage, status, taken};
 use crate::units::ms;
 
 /// How often the status line changes.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// A line of JSON.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event {
-    Frame {
-        frame: u64,
-        width: i32,
-        height: i32,
-        channels: i32,
-        sent_ms: i64,
-        received_ms: i64,
-        delay_ms: f64,
-        skipped: u64,
-        path: String,
-    },
+/// Reports frames to the console.
+pub(super) struct Report {
+    console: Console,
+    /// For a status line: the last frame, and when the line is due to change.
+    status: Option<(Option<Frame>, Instant)>,
 }
 
-pub(crate) enum Report<'a> {
-    Lines(Output<'a>),
-    Status {
-        screen: &'a Screen,
-        last: Option<Frame>,
-        due: Instant,
-    },
-}
-
-impl<'a> Report<'a> {
-    pub(crate) fn status(screen: &'a Screen) -> Self {
-        Self::Status {
-            screen,
-            last: None,
-            due: Instant::now(),
+impl Report {
+    pub(super) fn new(console: Console) -> Self {
+        Self {
+            status: console.has_status_line().then(|| (None, Instant::now())),
+            console,
         }
     }
 
-    pub(crate) fn frame(&mut self, frame: Frame) -> Result<()> {
-        match self {
-            Self::Lines(output) => line(*output, frame),
-            Self::Status { last, .. } => {
+    /// Reports a frame with the bytes that its sender added.
+    pub(super) fn frame(&mut self, frame: Frame, meta: &[u8]) -> Result<()> {
+        match &mut self.status {
+            Some((last, _)) => {
                 *last = Some(frame);
                 Ok(())
             }
+            None => self.line(frame, meta),
         }
     }
 
-    /// To be called often, whether or not there are frames.
-    pub(crate) fn tick(&mut self, tally: &Tally) {
-        if let Self::Status { screen, last, due } = self
-            && let Some(frame) = *last
+    /// Says in the status line that no frame came for so long.
+    pub(super) fn stale(&mut self, since: Duration, why: &str) {
+        if let Some((last, due)) = &mut self.status
+            && let Some(text) = stage::stale(since, why)
             && Instant::now() >= *due
         {
             *due = Instant::now() + PERIOD;
-            screen.status(Status::new(frame, tally));
+            *last = None;
+            self.console.status(status::stale(text));
         }
+    }
+
+    /// Brings the status line up to date. To be called often, with or without new frames.
+    pub(super) fn tick(&mut self, tally: &Tally) {
+        if let Some((Some(frame), due)) = &mut self.status
+            && Instant::now() >= *due
+        {
+            *due = Instant::now() + PERIOD;
+            self.console.status(status::line(*frame, tally));
+        }
+    }
+
+    fn line(&self, frame: Frame, meta: &[u8]) -> Result<()> {
+        let meta = taken::json_of(meta);
+        let captured_ms = frame.captured_ns.map(captured_ms);
+        let capture_age_ms = frame.captured_ns.map(|captured| {
+            let received_ns = frame.received_ms.saturating_mul(1_000_000);
+            ms(received_ns.saturating_sub_unsigned(captured))
+        });
+        let event = RecvLine::Frame {
+            frame: frame.number,
+            width: frame.shape.width(),
+            height: frame.shape.height(),
+            channels: frame.shape.channels(),
+            sent_ms: frame.sent_ms,
+            received_ms: frame.received_ms,
+            delay_ms: ms(frame.delay_ns),
+            skipped: frame.skipped,
+            path: frame.via.to_string(),
+            element: frame.shape.format().element().name(),
+            order: event::order_name(frame.shape.format().order()),
+            found: frame.found,
+            captured_ms,
+            capture_age_ms,
+            meta: meta.as_ref(),
+        };
+        self.console.frame(&event, || {
+            let delay = if frame.found { "age" } else { "delay" };
+            let captured = capture_age_ms.map(|age| format!("  captured {age:.3} ms ago"));
+            Some(format!(
+                "frame {}  {}  sent {}  {delay} {:.3} ms  skipped {}{}",
+                frame.number,
+                frame.shape,
+                time_of_day(frame.sent_ms),
+                ms(frame.delay_ns),
+                frame.skipped,
+                captured.unwrap_or_default()
+            ))
+        })
     }
 }
 
-fn line(output: Output, frame: Frame) -> Result<()> {
-    let event = Event::Frame {
-        frame: frame.number,
-        width: frame.shape.width(),
-        height: frame.shape.height(),
-        channels: frame.shape.channels(),
-        sent_ms: frame.sent_ms,
-        received_ms: frame.received_ms,
-        delay_ms: ms(frame.delay_ns),
-        skipped: frame.skipped,
-        path: frame.via.to_string(),
-    };
-    output.frame(&event, || {
-        Some(format!(
-            "frame {}  {}  sent {}  delay {:.3} ms  skipped {}",
-            frame.number,
-            frame.shape,
-            time_of_day(frame.sent_ms),
-            ms(frame.delay_ns),
-            frame.skipped
-        ))
-    })
+/// Unix time in ms, of a time in ns.
+#[expect(clippy::cast_precision_loss, reason = "to the microsecond until 2255")]
+fn captured_ms(ns: u64) -> f64 {
+    (ns / 1000) as f64 / 1000.0
 }
 
 /// The time of day in UTC.

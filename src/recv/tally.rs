@@ -1,42 +1,35 @@
-//! What is counted, and told at the end.
+//! Counts frames, and tells the sums at the end.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
 use shm_frame::Frame;
 
-use crate::console::Output;
-use crate::units::{Quantiles, Spread, rate, rounded};
+use crate::console::Console;
+use crate::event::RecvLine;
+use crate::recv::histogram;
+use crate::units::{Spread, counted, rate, rounded};
 
-/// A line of JSON.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event {
-    Summary {
-        frames: u64,
-        seconds: f64,
-        fps: f64,
-        skipped: u64,
-        torn: u64,
-        delay_ms: Option<Quantiles>,
-    },
-}
-
-/// What is told at the end.
+/// All frames that were received.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(super) struct Tally {
     pub frames: u64,
     pub skipped: u64,
     pub torn: u64,
     /// When the first frame and the last one came.
     span: Option<(Instant, Instant)>,
+    /// Of frames that were published while this receiver was there.
     pub delays: Spread,
     pub pace: Pace,
+    /// Frames that a view never drew.
+    pub undrawn: u64,
+    /// Frames that sinks dropped, by their flag.
+    pub dropped: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             frames: 0,
             skipped: 0,
@@ -44,23 +37,37 @@ impl Tally {
             span: None,
             delays: Spread::new(),
             pace: Pace::default(),
+            undrawn: 0,
+            dropped: BTreeMap::new(),
         }
     }
 
-    pub(crate) fn add(&mut self, frame: Frame) {
+    pub(super) fn add(&mut self, frame: Frame) {
         let now = Instant::now();
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
         self.frames += 1;
         self.skipped += frame.skipped;
-        self.delays.add(frame.delay_ns);
+        if !frame.found {
+            self.delays.add(frame.delay_ns);
+        }
         self.pace.add(now);
     }
 
-    pub(crate) fn summary(&self, output: Output) -> Result<()> {
+    /// Tells the summary, and for people how the delays spread.
+    pub(super) fn tell(&self, console: &Console) -> Result<()> {
+        self.summary(console)?;
+        let histogram = histogram::text(&self.delays.times);
+        if console.is_verbose_text() && !histogram.is_empty() {
+            console.result(&histogram)?;
+        }
+        Ok(())
+    }
+
+    fn summary(&self, console: &Console) -> Result<()> {
         let seconds = self
             .span
             .map_or(0.0, |(first, last)| (last - first).as_secs_f64());
-        // Between the first frame and the last one there is one period less than frames.
+        // From the first frame to the last one there is one period less than there are frames.
         let fps = rate(self.frames.saturating_sub(1), seconds);
         let &Self {
             frames,
@@ -69,33 +76,47 @@ impl Tally {
             ..
         } = self;
         let delay_ms = self.delays.quantiles();
-        let event = Event::Summary {
+        let event = RecvLine::Summary {
             frames,
             seconds: rounded(seconds),
             fps: rounded(fps),
             skipped,
             torn,
             delay_ms,
+            undrawn: self.undrawn,
+            dropped: self.dropped.clone(),
         };
+        let undrawn = match self.undrawn {
+            0 => String::new(),
+            undrawn => format!(", {undrawn} not drawn"),
+        };
+        let dropped: Vec<_> = self
+            .dropped
+            .iter()
+            .filter(|&(_, &dropped)| dropped > 0)
+            .map(|(sink, dropped)| format!(", {dropped} dropped by --{sink}"))
+            .collect();
+        let dropped = dropped.concat();
         let delays = delay_ms.map_or(String::new(), |delay_ms| format!("; delay {delay_ms}"));
+        let frames = counted(frames, "frame");
         let text = format!(
-            "{frames} frames in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{delays}"
+            "{frames} in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{undrawn}{dropped}{delays}"
         );
-        output.summary(&event, &text)
+        console.summary(&event, &text)
     }
 }
 
-/// Frames in a second, of late.
+/// Frames per second, lately.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(super) struct Pace {
     /// Since when frames are counted, and how many came after that.
     counted: Option<(Instant, u64)>,
-    /// What the last count came to.
+    /// The result of the last count.
     fps: Option<f64>,
 }
 
 impl Pace {
-    /// How long to count.
+    /// How long one count takes.
     const SPAN: Duration = Duration::from_millis(500);
 
     fn add(&mut self, now: Instant) {
@@ -109,14 +130,14 @@ impl Pace {
         };
     }
 
-    pub(crate) fn fps(&self) -> f64 {
+    pub(super) fn fps(&self) -> f64 {
         let Some((since, frames)) = self.counted else {
             return 0.0;
         };
         let elapsed = since.elapsed();
         match self.fps {
             Some(fps) if elapsed < 2 * Self::SPAN => fps,
-            // The first count, or a long pause.
+            // During the first count, and after a long pause.
             _ => rate(frames, elapsed.as_secs_f64()),
         }
     }

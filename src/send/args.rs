@@ -1,16 +1,15 @@
-//! What the command can be told.
+//! The flags of `shm-send`, with their help.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
-use shm_frame::{Name, Shape, Size};
+use shm_frame::{Format, Name, Shape, Size};
 
 use crate::parse;
-use crate::picture;
 
-/// Puts images into a named shared-memory segment, for shm-recv and others to take the newest from. Without a source, sends a
-/// moving test picture, every frame numbered.
+/// Puts images into a named shared-memory segment, from which shm-recv and others take the newest.
+/// Without a source, sends a moving test picture with numbered frames
 #[derive(Debug, Parser)]
 #[command(
     name = "shm-send",
@@ -21,37 +20,53 @@ use crate::picture;
 )]
 #[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
 pub(crate) struct Args {
-    /// A picture, again and again; whatever OpenCV reads
+    /// A picture, again and again, in any format that OpenCV reads
     #[arg(short, long, value_name = "PATH", help_heading = SOURCE)]
     pub image: Option<PathBuf>,
-    /// Pictures in natural order, img2 before img10, one frame each: files, folders, or patterns like 'shots/*.png'
+    /// Pictures in natural order, img2 before img10, one frame each: files, folders, or patterns
+    /// like 'shots/*.png'
     #[arg(long, value_name = "GLOB|DIR", num_args = 1.., help_heading = SOURCE)]
     pub images: Vec<PathBuf>,
-    /// A video file, at its own rate
-    #[arg(long, value_name = "FILE", help_heading = SOURCE)]
+    /// A film at its own pace; - is stdin; with a protocol, as in `rtsp://HOST/PATH`, it comes over
+    /// the network
+    #[arg(long, value_name = "FILE|-|URL", allow_hyphen_values = true, help_heading = SOURCE)]
     pub video: Option<PathBuf>,
-    /// A camera, as fast as it gives frames: 0 is /dev/video0
+    /// Begin the film after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse::seconds, requires = "video", help_heading = SOURCE)]
+    pub start: Option<Duration>,
+    /// A camera, as fast as it delivers frames: 0 is /dev/video0
     #[arg(
         long, value_name = "N|/dev/videoN", value_parser = camera, allow_negative_numbers = true,
         help_heading = SOURCE
     )]
     pub camera: Option<PathBuf>,
-    /// Frames of that many bytes from stdin, as they come: ffmpeg's rawvideo in gray, bgr24 or bgra
-    #[arg(long, value_name = "WxHxC", value_parser = raw, help_heading = SOURCE)]
+    /// Frames of this shape from stdin, as they come: ffmpeg's rawvideo in gray, bgr24, bgra, rgb24 (3:rgb) or
+    /// gray16le (1:u16)
+    #[arg(long, value_name = "WxHxC[:ELEMENT][:rgb]", value_parser = raw, help_heading = SOURCE)]
     pub raw: Option<Shape>,
-    /// Start pictures and videos over when they end
+    /// Start pictures and videos again when they end
     #[arg(long = "loop", requires = "files", help_heading = SOURCE)]
     pub repeat: bool,
-    /// Size of the test picture [default: 640x404], or the one to ask the camera for
+    /// Size of the test picture [default: 640x404], or the size to ask the camera for
     #[arg(long, value_name = "WxH", value_parser = size, conflicts_with_all = ["files", "raw"], help_heading = SOURCE)]
     pub size: Option<(u32, u32)>,
-    /// What to convert frames to: 1 gray, 3 BGR, 4 BGRA
+    /// Convert frames to this many channels: 1 gray, 3 BGR, 4 BGRA
     #[arg(
         long, value_name = "C", default_value = "3", value_parser = parse::channels, conflicts_with = "raw",
         help_heading = SOURCE
     )]
     pub channels: u8,
-    /// Frames per second, also to ask the camera for; 0 is as fast as it can [default: the source's own, else 30]
+    /// Send a line of JSON with each frame: of a file, in order, and the last one again; or the
+    /// newest of stdin (-)
+    #[arg(
+        long, value_name = "FILE|-", allow_hyphen_values = true, help_heading = SOURCE
+    )]
+    pub meta: Option<PathBuf>,
+    /// Send the time at which each picture was taken, if the camera or the film tells
+    #[arg(long, conflicts_with_all = ["image", "images", "raw"], help_heading = SOURCE)]
+    pub captured: bool,
+    /// Frames per second; a camera is asked for this rate; 0 is as fast as possible [default: the
+    /// source's own, else 30]
     #[arg(short, long, value_name = "N", value_parser = rate, help_heading = PACE)]
     pub fps: Option<Rate>,
     /// Stop after this many frames
@@ -60,25 +75,26 @@ pub(crate) struct Args {
     /// The segment's name, as in /dev/shm; a leading slash may be left out
     #[arg(short, long, value_name = "NAME", default_value = "/mmaptest_shm", help_heading = SEGMENT)]
     pub name: Name,
-    /// Slots, 1 to 16; all but two can be leased, and 1 writes every frame where old programs look for it
+    /// Slots, 1 to 16. Receivers can lease all but two. With 1, every frame is where old programs
+    /// look for it
     #[arg(
         long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=16),
         help_heading = SEGMENT
     )]
     pub slots: u8,
-    /// Permissions of the segment: 0644 lets other users receive
+    /// Permissions of the segment. 0644 lets other users receive
     #[arg(long, value_name = "OCTAL", default_value = "0600", value_parser = mode, help_heading = SEGMENT)]
     pub mode: u32,
     /// Take the name over from a live sender
     #[arg(long, help_heading = SEGMENT)]
     pub replace: bool,
-    /// Show what is sent in a window; q or Esc ends
+    /// Show what is sent in a window, which is one more receiver; q or Esc ends
     #[arg(long, help_heading = OUTPUT)]
     pub show: bool,
     /// Print JSON, one object a line
     #[arg(short, long, help_heading = OUTPUT)]
     pub json: bool,
-    /// Print only the summary; with --json, all but frames
+    /// Print only the summary; with --json, everything except frames
     #[arg(short, long, help_heading = OUTPUT)]
     pub quiet: bool,
 }
@@ -92,12 +108,12 @@ const EXAMPLES: &str = "\
 Examples:
   shm-send                                        the test picture
   shm-send -i photo.jpg -n /cam                   a picture, as segment /cam
-  shm-send --images shots/ --loop -f 5            a folder, five pictures a second, over and over
+  shm-send --images shots/ --loop -f 5            a folder, five pictures a second, in a loop
   shm-send --video clip.mp4                       a video, once, at its own rate
   shm-send --camera 0 --size 1280x720 -f 30       a webcam
   ffmpeg -i URL -f rawvideo -pix_fmt bgr24 - | shm-send --raw 1280x720x3";
 
-/// The period of a rate; none is as fast as it can.
+/// A rate, and its period. No period: as fast as possible.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
     pub fps: f64,
@@ -134,13 +150,14 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 }
 
 fn raw(text: &str) -> Result<Shape, String> {
-    let parts = text.rsplit_once('x').and_then(|(sides, channels)| {
-        let (width, height) = size(sides).ok()?;
-        Some((Size { width, height }, parse::channels(channels).ok()?))
-    });
-    let (size, channels) =
-        parts.ok_or("not a size and channels like 1280x720x3: 1 gray, 3 bgr24, 4 bgra")?;
-    Shape::new(size, picture::eight_bit(channels)).map_err(|error| error.to_string())
+    const EXAMPLES: &str =
+        "not a size and channels like 1280x720x3 (bgr24) or 640x480x1:u16 (gray16le)";
+    let (sides, format) = text.rsplit_once('x').ok_or(EXAMPLES)?;
+    let (width, height) = size(sides).map_err(|_| EXAMPLES)?;
+    let format = format
+        .parse::<Format>()
+        .map_err(|error| error.to_string())?;
+    Shape::new(Size { width, height }, format).map_err(|error| error.to_string())
 }
 
 fn camera(text: &str) -> Result<PathBuf, String> {

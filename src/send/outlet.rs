@@ -1,71 +1,85 @@
-//! Where frames go.
+//! The segment that frames are written into.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use opencv::boxed_ref::BoxedRefMut;
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual};
-use shm_frame::{Sender, Sent, Shape};
+use shm_frame::{Extras, Sender, Sent, Shape};
 
 use crate::picture;
-use crate::window::{Input, Window};
+use crate::send::meta::Meta;
 
-/// The segment, and the window that shows what is sent, if there is one.
+/// Publishes frames in one of three ways, and measures how long that takes.
 pub(crate) struct Outlet {
     sender: Sender,
-    window: Option<Window>,
-    /// What the window is to show: a slot is nobody's once it is published.
-    shown: Option<(Shape, Vec<u8>)>,
+    /// When the next frame's picture was taken: Unix time in ns, 0 for not known.
+    captured_ns: u64,
+    /// The lines that go with the frames, if there are any.
+    meta: Option<Meta>,
 }
 
-/// A frame that was sent.
+/// A frame that was published.
 pub(crate) struct Written {
     pub sent: Sent,
     pub shape: Shape,
-    /// From the loan to the publication.
+    /// From the loan of the slot to the publication.
     pub time: Duration,
 }
 
 impl Outlet {
-    pub(crate) fn new(sender: Sender, window: Option<Window>) -> Self {
+    pub(crate) fn new(sender: Sender, meta: Option<Meta>) -> Self {
         Self {
             sender,
-            window,
-            shown: None,
+            captured_ns: 0,
+            meta,
         }
     }
 
-    /// Sends these pixels.
+    /// Says when the picture of the next frame was taken: Unix time in ns.
+    pub(crate) fn set_captured_ns(&mut self, captured_ns: u64) {
+        self.captured_ns = captured_ns;
+    }
+
+    /// The bytes that go with the next frame.
+    fn next_meta(&mut self) -> Vec<u8> {
+        self.meta.as_mut().map(Meta::next).unwrap_or_default()
+    }
+
+    /// Publishes a copy of these pixels.
     pub(crate) fn publish(&mut self, shape: Shape, pixels: &[u8]) -> Result<Written> {
+        let meta = self.next_meta();
+        let captured_ns = std::mem::take(&mut self.captured_ns);
+        let extras = Extras::new().captured_ns(captured_ns).meta(&meta);
         let begin = Instant::now();
-        let sent = self.sender.publish(shape, pixels)?;
+        let sent = self.sender.publish_with(shape, pixels, extras)?;
         let time = begin.elapsed();
-        if self.window.is_some() {
-            self.shown = Some((shape, pixels.to_vec()));
-        }
         Ok(Written { sent, shape, time })
     }
 
-    /// Sends what `write` writes into a slot, if it does.
+    /// Lets `write` fill a slot, and publishes it. `None`: `write` returned false, for no frame.
     pub(crate) fn fill(
         &mut self,
         shape: Shape,
         write: impl FnOnce(&mut [u8]) -> Result<bool>,
     ) -> Result<Option<Written>> {
         let begin = Instant::now();
-        let mut loan = self.sender.loan(shape)?;
+        let room = self.meta.as_ref().map_or(0, Meta::room);
+        let mut loan = self.sender.loan_with_room(shape, room)?;
         if !write(loan.pixels())? {
             return Ok(None);
         }
-        if self.window.is_some() {
-            self.shown = Some((shape, loan.pixels().to_vec()));
+        loan.set_captured_ns(std::mem::take(&mut self.captured_ns));
+        if let Some(meta) = &mut self.meta {
+            loan.set_meta(&meta.next())?;
         }
         let sent = loan.publish()?;
         let time = begin.elapsed();
         Ok(Some(Written { sent, shape, time }))
     }
 
-    /// Sends the image that OpenCV gives, if it does. Of the shape that is expected it is written straight into a slot.
+    /// Lets OpenCV decode into a slot, and publishes it. An image of another shape than expected is
+    /// decoded elsewhere and copied. `None`: `decode` returned false, for no frame.
     pub(crate) fn decode(
         &mut self,
         expected: Shape,
@@ -78,7 +92,7 @@ impl Outlet {
             if !decode(&mut image)? {
                 return Ok(false);
             }
-            // What does not fit, OpenCV puts into memory of its own.
+            // If the image does not fit, OpenCV has put it into memory of its own.
             if image.data() != address {
                 other = Some(image.clone_pointee());
             }
@@ -92,20 +106,8 @@ impl Outlet {
         }
     }
 
-    /// Shows what was sent last. `false`: the window was closed.
-    pub(crate) fn show(&mut self) -> Result<bool> {
-        let Some(window) = &mut self.window else {
-            return Ok(true);
-        };
-        if let Some((shape, pixels)) = self.shown.take() {
-            window.show(&pixels, shape, "")?;
-        }
-        Ok(window.input()? != Some(Input::End))
-    }
-
-    /// Looks after the segment and the window while there is nothing to send. `false`: the window was closed.
-    pub(crate) fn rest(&mut self) -> Result<bool> {
-        self.sender.tend()?;
-        self.show()
+    /// Looks after the segment while there is nothing to send.
+    pub(crate) fn tend(&mut self) -> Result<()> {
+        Ok(self.sender.tend()?)
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// Keeps to the steps from frame to frame. What is late is not queued: it is skipped, or everything after it comes later.
+/// Keeps the time from frame to frame. A frame that is late is skipped; if it must not be skipped,
+/// all later frames come later, too.
 pub(crate) struct Pace {
-    /// When the current frame is due; none was yet.
+    /// When the current frame is due. `None` before the first one.
     due: Option<Instant>,
-    /// From the frame before to the current one.
+    /// The time from the last frame to the current one.
     step: Option<Duration>,
-    /// Frames that are still to be skipped, while they are.
+    /// Frames that are still to be skipped, while some are.
     behind: Option<u128>,
 }
 
@@ -21,8 +22,8 @@ impl Pace {
         }
     }
 
-    /// Goes on to the frame that comes `step` after the last one, or at once. Whether it is to be skipped, for another one is due
-    /// already.
+    /// Goes on to the next frame, which is due `step` after the last one, or at once. Returns
+    /// whether to skip it, because another one is due already.
     pub(crate) fn skips(&mut self, now: Instant, step: Option<Duration>, can_skip: bool) -> bool {
         self.step = step;
         let (Some(step), Some(due)) = (step, self.due) else {
@@ -43,18 +44,20 @@ impl Pace {
             *behind -= 1;
             return true;
         }
-        // Skipping did not help: what was lost stays lost.
+        // Skipping did not catch up: from here on everything comes later.
         self.due = Some(now);
         self.behind = None;
         false
     }
 
-    /// After the last frame, which is to be seen as long as the one before: now its end is due.
-    pub(crate) fn ends(&mut self) {
-        self.due = self.due.zip(self.step).map(|(due, step)| due + step);
+    /// Goes on to the end of the last frame, which lasts so long, or else as long as the frame
+    /// before it.
+    pub(crate) fn ends(&mut self, last: Option<Duration>) {
+        let last = last.or(self.step);
+        self.due = self.due.zip(last).map(|(due, last)| due + last);
     }
 
-    /// How long it is until what is due next, if it is not yet.
+    /// The time until the next frame is due. `None`: it is due now.
     pub(crate) fn left(&self) -> Option<Duration> {
         let left = self.due?.checked_duration_since(Instant::now())?;
         (!left.is_zero()).then_some(left)
@@ -69,28 +72,31 @@ mod tests {
     const STEP: Option<Duration> = Some(MS);
 
     #[test]
-    fn what_is_in_time_is_due_step_by_step() {
+    fn frames_in_time_are_due_one_step_after_another() {
         let (mut pace, begin) = (Pace::new(), Instant::now());
         for step in 0..5 {
             assert!(!pace.skips(begin, STEP, true));
             assert_eq!(pace.due, Some(begin + step * MS));
         }
-        pace.ends();
+        pace.ends(None);
         assert_eq!(pace.due, Some(begin + 5 * MS));
+        pace.ends(Some(3 * MS));
+        assert_eq!(pace.due, Some(begin + 8 * MS));
     }
 
     #[test]
-    fn what_is_late_is_skipped_as_far_as_that_helps() {
+    fn late_frames_are_skipped_as_long_as_that_catches_up() {
         let (mut pace, begin) = (Pace::new(), Instant::now());
         assert!(!pace.skips(begin, STEP, true));
-        // Frames 1 and 2 are over, 3 is the one to be seen now.
+        // Frames 1 and 2 are over; 3 is due now.
         let late = begin + 3 * MS + MS / 2;
         assert_eq!(
             [(); 3].map(|()| pace.skips(late, STEP, true)),
             [true, true, false]
         );
         assert_eq!(pace.due, Some(begin + 3 * MS));
-        // Skipping takes as long as what is skipped: then one is sent all the same, and the others come later.
+        // Each skip takes as long as a frame: then a frame is sent all the same, and the rest comes
+        // later.
         let mut now = late + 3 * MS;
         let skipped = (0..9).take_while(|_| {
             now += MS;
@@ -101,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_skipped_comes_later_and_all_after_it() {
+    fn a_late_frame_that_must_not_be_skipped_delays_all_later_ones() {
         let (mut pace, begin) = (Pace::new(), Instant::now());
         assert!(!pace.skips(begin, STEP, false));
         assert!(!pace.skips(begin + 9 * MS, STEP, false));

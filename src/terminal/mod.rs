@@ -1,6 +1,8 @@
-//! The bottom of a terminal: a picture, if frames are shown there, and a status line, which stay in place while messages
-//! scroll by above. It is drawn by a thread of its own, as fast as the terminal takes it: nobody waits for the terminal.
+//! The bottom of a terminal: a picture, if frames are shown there, and a status line. They stay in
+//! place while messages scroll by above. A thread draws them as fast as the terminal takes them, so
+//! that nothing else waits for a slow terminal.
 
+mod line;
 mod picture;
 mod tty;
 
@@ -13,26 +15,26 @@ use signal_hook::consts::{SIGQUIT, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+pub(crate) use self::line::{Item, Line};
 use self::picture::Painter;
 pub(crate) use self::tty::{Stream, Tty};
-use crate::console as output;
-use crate::recv::status::Status;
-use crate::recv::view::Picture;
+use crate::picture::Picture;
+use crate::stdio;
 use crate::stop;
 
-/// The shortest time between two drawings. Nobody sees more pictures, nor reads more numbers.
+/// The shortest time between two drawings: people see no more pictures, and read no more numbers.
 const PICTURE_PERIOD: Duration = Duration::from_millis(16);
 const STATUS_PERIOD: Duration = Duration::from_millis(100);
 
-/// Rows above a picture, for the last messages.
+/// Rows above a picture that are left for the last messages.
 const MESSAGE_ROWS: usize = 3;
-/// A terminal with less rows than this has none to spare.
+/// A terminal with fewer rows has none to spare for messages.
 const FEW_ROWS: usize = 16;
 
-/// The live bottom of a terminal.
+/// The bottom of a terminal while it is drawn on.
 pub(crate) struct Screen {
     shared: Arc<Shared>,
-    /// Whose keys are read, if pictures are drawn.
+    /// The terminal whose keys are read, if pictures are drawn.
     keys: Option<Arc<Tty>>,
     drawer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -43,16 +45,17 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What is to be drawn next.
+/// What the thread is to draw next.
 #[derive(Default)]
 struct Wanted {
     messages: Vec<String>,
-    status: Option<Status>,
+    status: Option<Line>,
     picture: Option<Arc<Picture>>,
-    /// There is something new among these.
+    /// One of these is new.
     fresh: bool,
+    /// The thread is to end.
     closing: bool,
-    /// Nothing is drawn any more.
+    /// The thread draws no more.
     closed: bool,
 }
 
@@ -70,12 +73,12 @@ impl Shared {
 }
 
 impl Screen {
-    /// Only a status line.
+    /// Begins to draw a status line.
     pub(crate) fn status_line(tty: Tty) -> Result<Self> {
         Self::start(Arc::new(tty), None)
     }
 
-    /// Pictures, too, and keys.
+    /// Begins to draw pictures and a status line, and to read keys.
     pub(crate) fn with_pictures(tty: Tty) -> Result<Self> {
         tty.take_keys();
         let painter = Painter::choose(&tty);
@@ -84,7 +87,7 @@ impl Screen {
 
     fn start(tty: Arc<Tty>, painter: Option<Painter>) -> Result<Self> {
         let keys = painter.is_some().then(|| Arc::clone(&tty));
-        // Those that would leave the terminal as it is drawn on.
+        // Ctrl-Z and Ctrl-\, which would leave the terminal in the state for drawing.
         let signals = keys.as_ref().map(|_| Signals::new([SIGTSTP, SIGQUIT]));
         let mut drawer = Drawer {
             shared: Arc::default(),
@@ -102,15 +105,15 @@ impl Screen {
         })
     }
 
-    pub(crate) fn status(&self, status: Status) {
-        self.shared.change(|wanted| wanted.status = Some(status));
+    pub(crate) fn status(&self, line: Line) {
+        self.shared.change(|wanted| wanted.status = Some(line));
     }
 
     pub(crate) fn picture(&self, picture: Arc<Picture>) {
         self.shared.change(|wanted| wanted.picture = Some(picture));
     }
 
-    /// Says something above what stays in place.
+    /// Prints a message above the part that stays in place.
     pub(crate) fn say(&self, text: &str) {
         let mut closed = false;
         self.shared.change(|wanted| {
@@ -120,7 +123,7 @@ impl Screen {
             }
         });
         if closed {
-            output::warn(text);
+            stdio::warn(text);
         }
     }
 
@@ -129,7 +132,7 @@ impl Screen {
         self.keys.as_ref().map(|tty| tty.keys()).unwrap_or_default()
     }
 
-    /// Gives the terminal back as it was. What is said from now on goes to stderr.
+    /// Gives the terminal back as it was. Later messages go to stderr.
     pub(crate) fn close(&self) {
         self.shared.change(|wanted| wanted.closing = true);
         let drawer = self
@@ -138,7 +141,7 @@ impl Screen {
             .expect("nobody panics while holding it")
             .take();
         if let Some(drawer) = drawer {
-            // Whether it panicked or not, the terminal is as well as it gets.
+            // If the thread panicked, there is nothing more to do for the terminal.
             let _ = drawer.join();
         }
     }
@@ -157,9 +160,9 @@ struct Drawer {
     /// `None`: only the status line is drawn.
     painter: Option<Painter>,
     signals: Option<Signals>,
-    /// Rows of the picture, above the status line, which the cursor is on.
+    /// Rows of the picture. The cursor is on the status line, which is below.
     above: usize,
-    /// The terminal's size when it was last drawn on, in cells.
+    /// The terminal's size in cells at the last drawing.
     size: Option<(usize, usize)>,
 }
 
@@ -174,7 +177,7 @@ impl Drawer {
             let begin = Instant::now();
             self.heed_signals();
             let mut wanted = self.shared.lock();
-            // On a signal at once, should the rest of the process be busy for longer.
+            // A signal ends the drawing at once: the rest of the process may take longer.
             let ended = wanted.closing || stop::requested();
             wanted.closed = ended;
             let fresh = std::mem::take(&mut wanted.fresh);
@@ -198,22 +201,22 @@ impl Drawer {
         self.leave();
     }
 
-    /// Whether a picture that was drawn may be anywhere now.
+    /// Whether the terminal's size changed, so that the last picture may be anywhere.
     fn is_resized(&self) -> bool {
         let now = self.tty.size().cells();
         self.painter.is_some() && self.size.is_some_and(|size| size != now)
     }
 
-    /// What it takes to draw all this where the last drawing was.
+    /// The bytes that draw all this over the last drawing.
     fn drawing(
         &mut self,
         messages: &[String],
-        status: Option<&Status>,
+        status: Option<&Line>,
         picture: Option<&Picture>,
     ) -> Vec<u8> {
         let size = self.tty.size();
         let (columns, rows) = size.cells();
-        // Besides the status line there are some for messages, which would scroll out of sight at once.
+        // Rows that are left for the status line, and for messages, so that these stay in sight.
         let others = if rows < FEW_ROWS { 1 } else { 1 + MESSAGE_ROWS };
         let painted = match (&self.painter, picture) {
             (Some(painter), Some(picture)) => painter.paint(picture, size.less_rows(others)),
@@ -224,7 +227,7 @@ impl Drawer {
         let anew = resized || !messages.is_empty() || height != self.above;
         let mut text = String::new();
         if let Some(painter) = &self.painter {
-            // Shown at once, where the terminal knows how; and no cursor.
+            // Begin a synchronized update, and hide the cursor.
             text += "\x1b[?2026h\x1b[?25l";
             text += if anew { painter.erase() } else { "" };
         }
@@ -246,7 +249,7 @@ impl Drawer {
         }
         let mut bytes = text.into_bytes();
         bytes.extend_from_slice(&painting);
-        // A line that is full would go on in the next.
+        // A full line would wrap.
         let columns = columns.saturating_sub(1);
         let line = status.map(|status| status.fit(columns, self.tty.colours().any()));
         bytes.extend_from_slice(format!("\r{}\x1b[K", line.unwrap_or_default()).as_bytes());
@@ -258,16 +261,17 @@ impl Drawer {
         bytes
     }
 
-    /// Leaves the terminal as it was, but for what was drawn.
+    /// Leaves the terminal as it was, with the last drawing on it.
     fn leave(&mut self) {
-        // Whatever a picture that was cut off has begun: an image, a drawing at once, a colour, a hidden cursor.
+        // A drawing may have been cut off: end an image, a synchronized update, a colour, and show
+        // the cursor.
         let picture = "\x1b\\\x1b[?2026l\x1b[0m\x1b[?25h";
         let end = self.painter.as_ref().map_or("", |_| picture);
         self.tty.write(format!("{end}\r\x1b[K").as_bytes());
         self.tty.give_keys();
     }
 
-    /// Stops and quits with the terminal as it was, and begins anew below when continued.
+    /// Stops or quits on a signal, with the terminal as it was. When continued, draws again, below.
     fn heed_signals(&mut self) {
         let Some(signals) = &mut self.signals else {
             return;
@@ -275,7 +279,7 @@ impl Drawer {
         let pending: Vec<_> = signals.pending().collect();
         for signal in pending {
             self.leave();
-            // Comes back when continued; fails for no signal that there is.
+            // Returns when the process is continued. It cannot fail for these two signals.
             let _ = emulate_default_handler(signal);
             self.tty.take_keys();
             self.above = 0;
@@ -284,7 +288,8 @@ impl Drawer {
     }
 }
 
-/// A text without what a terminal would take for commands: names and messages may come from others.
+/// A text without control characters: names and messages may come from other users, and a terminal
+/// would obey them.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })

@@ -11,8 +11,7 @@ use opencv::core::{Mat, MatTraitConst, MatTraitConstManual, Size as Sides, Vec3b
 use opencv::{imgcodecs, imgproc};
 
 use super::tty::{Colours, Size, Tty};
-use crate::picture as image;
-use crate::recv::view::Picture;
+use crate::picture::{self as image, Picture};
 
 /// The least room for a picture, in cells.
 const LEAST: (usize, usize) = (4, 2);
@@ -20,6 +19,21 @@ const LEAST: (usize, usize) = (4, 2);
 const CELL: (usize, usize) = (8, 16);
 /// The longest side of an image that a terminal is sent, in pixels: xterm draws no larger one.
 const LONGEST: usize = 1000;
+
+/// Variables of programs that are a terminal inside another one. Inside them the other variables
+/// may be those of the terminal outside, and no image gets there. tmux 3.5 even says that it draws
+/// sixels, and makes kitty's question the pane's title.
+const NESTED: [&str; 6] = [
+    "TMUX",
+    "STY",
+    "ZELLIJ",
+    "VIM_TERMINAL",
+    "NVIM",
+    "INSIDE_EMACS",
+];
+/// What GNU screen and tmux say they are: the codes of S and T.
+const GNU_SCREEN: &str = "83";
+const TMUX: &str = "84";
 
 /// Draws pictures in one terminal's way.
 #[derive(Debug)]
@@ -133,37 +147,49 @@ impl Way {
         if !colours.any() {
             return Self::Letters;
         }
-        // Inside these the terminal is another than the variables say.
-        let term = variable("TERM");
-        let inside = ["tmux", "screen"].iter().any(|name| term.starts_with(name));
-        let program = variable("TERM_PROGRAM") + &variable("LC_TERMINAL");
-        if !inside
-            && ["iTerm", "WezTerm", "mintty"]
-                .iter()
-                .any(|name| program.contains(name))
+        let blocks = Self::HalfBlocks(colours);
+        let (term, program) = (variable("TERM"), variable("TERM_PROGRAM"));
+        let nested = NESTED.iter().any(|name| !variable(name).is_empty())
+            || ["tmux", "screen"].iter().any(|name| term.starts_with(name))
+            || program == "tmux";
+        // Old kernels print the question.
+        if nested || term == "linux" {
+            return blocks;
+        }
+        // Which terminal it is, and what it can: every terminal answers the second question. The
+        // first one finds a tmux or GNU screen on the other side of ssh, which hides its variables.
+        let answer = tty.ask("\x1b[>c\x1b[c", |answer| attributes(answer, '?').is_some());
+        let kind = attributes(&answer, '>').unwrap_or_default();
+        if [GNU_SCREEN, TMUX].contains(&kind.split(';').next().unwrap_or_default()) {
+            return blocks;
+        }
+        let program = program + &variable("LC_TERMINAL");
+        if ["iTerm", "WezTerm", "mintty"]
+            .iter()
+            .any(|name| program.contains(name))
         {
             return Self::Iterm;
         }
-        if term == "linux" {
-            // Old kernels print what they are asked.
-            return Self::HalfBlocks(colours);
-        }
-        // Every terminal answers the second question.
-        let answer = tty.ask("\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[c", b'c');
-        let answer = String::from_utf8_lossy(&answer);
+        let Some(abilities) = attributes(&answer, '?') else {
+            return blocks;
+        };
+        let question = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[c";
+        let answer = tty.ask(question, |answer| attributes(answer, '?').is_some());
         if answer.contains("_Gi=31;OK") {
             return Self::Kitty(std::process::id());
         }
-        let attributes = answer.rsplit("\x1b[?").next().unwrap_or_default();
-        let sixel = attributes
-            .trim_end_matches('c')
-            .split(';')
-            .any(|attribute| attribute == "4");
+        let sixel = abilities.split(';').any(|ability| ability == "4");
         if sixel && tty.size().cell.is_some() {
             return Self::Sixel;
         }
-        Self::HalfBlocks(colours)
+        blocks
     }
+}
+
+/// The attributes in a terminal's answer, `CSI kind attributes c`, when all of it is there.
+fn attributes(answer: &str, kind: char) -> Option<&str> {
+    let (_, rest) = answer.split_once(&format!("\x1b[{kind}"))?;
+    rest.split_once('c').map(|(attributes, _)| attributes)
 }
 
 /// The largest size of a picture's proportions that fits in the room, in dots of those proportions.
@@ -187,7 +213,7 @@ fn fit(shape: (usize, usize), room: (usize, usize), dot: (usize, usize)) -> (usi
 /// The picture in that size, as BGR.
 fn scale(picture: &Picture, width: usize, height: usize) -> Result<Mat> {
     let sides = Sides::new(width.try_into()?, height.try_into()?);
-    let frame = image::view(&picture.pixels, picture.shape)?;
+    let frame = image::view(picture.pixels(), picture.shape)?;
     let mut scaled = Mat::default();
     imgproc::resize(&frame, &mut scaled, sides, 0.0, 0.0, imgproc::INTER_AREA)?;
     let code = match scaled.channels() {
@@ -343,6 +369,8 @@ fn letters(out: &mut Vec<u8>, pixels: &[Vec3b], width: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use shm_frame::Shape;
     use shm_frame::{Format, Size as Pixels};
 
@@ -362,13 +390,10 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             random.to_be_bytes()[0]
         };
-        let picture = Picture {
-            pixels: std::iter::repeat_with(&mut next)
-                .take(shape.bytes())
-                .collect(),
-            shape,
-            number: 1,
-        };
+        let pixels: Vec<u8> = std::iter::repeat_with(&mut next)
+            .take(shape.bytes())
+            .collect();
+        let picture = Picture::new(Arc::new(pixels), shape);
         let erase = String::new();
         let (rows, bytes) = Painter { way, erase }.paint(&picture, SIZE).unwrap();
         (rows, String::from_utf8(bytes).unwrap())
@@ -439,18 +464,12 @@ mod tests {
 
     #[test]
     fn there_is_no_picture_where_there_is_no_room() {
-        let picture = Picture {
-            pixels: vec![0; 3],
-            shape: Shape::new(
-                Pixels {
-                    width: 1,
-                    height: 1,
-                },
-                Format::BGR8,
-            )
-            .unwrap(),
-            number: 1,
+        let size = Pixels {
+            width: 1,
+            height: 1,
         };
+        let shape = Shape::new(size, Format::BGR8).unwrap();
+        let picture = Picture::new(Arc::new(vec![0; 3]), shape);
         let painter = Painter {
             way: Way::Letters,
             erase: String::new(),

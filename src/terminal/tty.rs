@@ -14,7 +14,7 @@ use rustix::termios::{
     tcsetattr,
 };
 
-use crate::console as output;
+use crate::stdio;
 use crate::stop;
 
 /// How long to wait at a time.
@@ -99,8 +99,8 @@ impl Tty {
     /// The terminal that a stream is, if it is one that can be drawn on, and this process is not in its background.
     pub(crate) fn of(stream: Stream) -> Option<Self> {
         let (is_terminal, out) = match stream {
-            Stream::Stdout => (io::stdout().is_terminal(), output::anew(&io::stdout())),
-            Stream::Stderr => (io::stderr().is_terminal(), output::anew(&io::stderr())),
+            Stream::Stdout => (io::stdout().is_terminal(), stdio::reopen(&io::stdout())),
+            Stream::Stderr => (io::stderr().is_terminal(), stdio::reopen(&io::stderr())),
         };
         let term = env::var("TERM").unwrap_or_default();
         if !is_terminal || matches!(term.as_str(), "" | "dumb" | "unknown") {
@@ -153,7 +153,7 @@ impl Tty {
     /// Writes all of it, or gives up if the terminal takes nothing and the end is asked for.
     pub(crate) fn write(&self, bytes: &[u8]) {
         // An error is a terminal that is gone, and whoever looked at it as well.
-        let _ = output::write_all(&self.out, bytes);
+        let _ = stdio::write_all(&self.out, bytes);
     }
 
     /// From now on keys come one by one and unseen, if there is a keyboard.
@@ -188,17 +188,17 @@ impl Tty {
         keys.iter().copied().map(char::from).collect()
     }
 
-    /// Asks the terminal something that it ends its answer to with `end`, and returns what it said until then.
-    pub(crate) fn ask(&self, question: &str, end: u8) -> Vec<u8> {
+    /// Asks the terminal something, and returns what it said until its answer is whole.
+    pub(crate) fn ask(&self, question: &str, is_whole: impl Fn(&str) -> bool) -> String {
         const PATIENCE: Duration = Duration::from_secs(1);
-        let mut answer = Vec::new();
+        let mut answer = String::new();
         if self.before().is_none() {
             return answer;
         }
         self.write(question.as_bytes());
         let begin = Instant::now();
-        while !answer.ends_with(&[end]) && begin.elapsed() < PATIENCE && !stop::requested() {
-            answer.extend(self.typed(SLICE));
+        while !is_whole(&answer) && begin.elapsed() < PATIENCE && !stop::requested() {
+            answer += &String::from_utf8_lossy(&self.typed(SLICE));
         }
         answer
     }

@@ -1,10 +1,18 @@
-//! The two commands and what they print.
+//! What the tests of the commands share: starting them, and reading what they print.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Once};
+use std::thread;
 
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use shm_frame_testing::{Program, TestName};
 
@@ -13,6 +21,7 @@ pub const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
 
 /// A command without a display, to be started. `args` are words between spaces.
 pub fn command(program: &str, name: &TestName, args: &str) -> Command {
+    stop_ignoring_signals();
     let mut command = Command::new(program);
     command.env_remove("DISPLAY").env_remove("QT_QPA_PLATFORM");
     command.args(["--name", name.as_str()]);
@@ -28,13 +37,72 @@ pub fn recv(name: &TestName, args: &str) -> Program {
     Program::start(&mut command(RECV, name, args))
 }
 
+/// Makes the programs that this process starts get signals as from a shell. Under nohup, and in the
+/// background of a script, this process ignores some signals, and programs inherit that. They do
+/// not inherit a handler: with one, they begin with the default action.
+fn stop_ignoring_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            if ignored & 1 << (signal - 1) != 0 {
+                // Nobody reads the flag that the handler sets: the signal is still ignored here.
+                signal_hook::flag::register(signal, Arc::default()).unwrap();
+            }
+        }
+    });
+}
+
+/// Whether these programs, words between spaces, are installed. If not, the test that asks is to
+/// return: it is left out, which is told on stderr. With `SHM_FRAME_TEST_ALL=1` it fails instead.
+pub fn needs(programs: &str) -> bool {
+    let missing: Vec<_> = programs
+        .split_whitespace()
+        .filter(|program| !is_installed(program))
+        .collect();
+    missing.is_empty() || leave_out(&missing.join(", "))
+}
+
+/// The same for a Python that has numpy. Debian's is asked first: another python3 may lack numpy.
+pub fn needs_numpy() -> bool {
+    let found = Command::new(python()).args(["-c", "import numpy"]).output();
+    found.is_ok_and(|output| output.status.success()) || leave_out("python3 with numpy")
+}
+
+/// The Python for the tests: the variable PYTHON, or Debian's.
+pub fn python() -> std::ffi::OsString {
+    env::var_os("PYTHON").unwrap_or_else(|| "/usr/bin/python3".into())
+}
+
+/// Always false, so that the caller returns.
+fn leave_out(missing: &str) -> bool {
+    let all = env::var_os("SHM_FRAME_TEST_ALL").is_some_and(|value| value == "1");
+    assert!(!all, "needs {missing}, and SHM_FRAME_TEST_ALL=1 is set");
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("a test").to_owned();
+    // Not by eprintln, whose text is shown only for tests that fail.
+    let _ = writeln!(io::stderr(), "left out: {test} needs {missing}");
+    false
+}
+
+fn is_installed(program: &str) -> bool {
+    let is_program = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| is_program(&directory.join(program)))
+}
+
 /// What a program printed as JSON.
 pub trait Json {
-    /// What it printed, which must be JSON objects and nothing else.
+    /// All that it printed, which must be JSON objects and nothing else.
     fn json(&self) -> Vec<Value>;
-    /// What it printed of one event.
+    /// The objects of one event.
     fn events(&self, event: &str) -> Vec<Value>;
-    /// Waits until it printed an event that many times.
+    /// Waits until it printed an event this many times.
     fn wait_for_events(&mut self, event: &str, count: usize) -> Vec<Value>;
     /// Ends it with SIGINT, as a user does.
     fn interrupt(&mut self) -> &mut Self;
@@ -67,4 +135,11 @@ impl Json for Program {
         self.signal("INT");
         self.ends_with(0)
     }
+}
+
+/// The names of a JSON object's fields and of those inside it, in their order.
+pub fn keys(line: &str) -> Vec<&str> {
+    let parts: Vec<_> = line.split('"').collect();
+    let named = parts.windows(2).filter(|pair| pair[1].starts_with(':'));
+    named.map(|pair| pair[0]).collect()
 }

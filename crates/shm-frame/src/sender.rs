@@ -11,7 +11,7 @@ use crate::protocol::sync::Ordering;
 use crate::segment::claim::Plan;
 use crate::segment::found::named;
 use crate::segment::mapping::{Slots, elements_mut};
-use crate::segment::{LOOK, Look, Segment, lock};
+use crate::segment::{LOOK_NS, Look, Segment, lock};
 use crate::{Error, Name, Shape};
 
 /// How a [`Sender`] makes its segment.
@@ -498,8 +498,8 @@ impl Sender {
             .publish_ns
             .store(publish_ns, Ordering::Relaxed);
         *published_ns = publish_ns;
-        if segment.slots.truncated() {
-            // What was written is in no file. The slot stays odd, and the next loan makes another segment.
+        if !segment.intact() {
+            // What was written is in no file, or nobody looks for it there. The slot stays odd, and the next loan makes another segment.
             return Err(Error::Lost {
                 name: segment.name().clone(),
             });
@@ -677,9 +677,6 @@ pub struct LoanMemory {
 /// After a pause this long, the next slot is in a receiver's cache or in none, no longer in the sender's: receivers read the
 /// last frame by then.
 const COLD_AFTER_NS: u64 = 100_000;
-
-#[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
-const LOOK_NS: u64 = LOOK.as_nanos() as u64;
 
 fn control(segment: &Segment) -> &ControlPage {
     segment

@@ -1,28 +1,42 @@
-//! Pixels on stdout, for another program.
+//! `--raw -`: pixels on stdout, for another program.
+
+use std::io::{self, IsTerminal};
 
 use anyhow::{Result, bail, ensure};
 use shm_frame::Shape;
-use std::io::{self, IsTerminal};
 
-use crate::console as output;
+use super::Sink;
+use crate::console::Console;
+use crate::picture;
+use crate::recv::args::Args;
+use crate::recv::taken::Taken;
+use crate::stdio;
 
-/// Writes frames to stdout, one after the other and nothing between.
+/// Writes frames to stdout, one after the other with nothing in between.
 #[derive(Debug)]
-pub(crate) struct Raw {
-    /// Of all of them: who reads them does not see where one ends.
+struct Raw {
+    /// The shape of all frames: the reader cannot see where a frame ends.
     shape: Option<Shape>,
 }
 
-impl Raw {
-    pub(crate) fn new() -> Result<Self> {
-        ensure!(
-            !io::stdout().is_terminal(),
-            "--raw -: stdout is a terminal: pipe it into a program that takes pixels"
-        );
-        Ok(Self { shape: None })
+pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
+    if args.raw.is_none() {
+        return Ok(None);
+    }
+    ensure!(
+        !io::stdout().is_terminal(),
+        "--raw -: stdout is a terminal: pipe it into a program that takes pixels"
+    );
+    Ok(Some(Box::new(Raw { shape: None })))
+}
+
+impl Sink for Raw {
+    fn name(&self) -> &'static str {
+        "raw"
     }
 
-    pub(crate) fn write(&mut self, pixels: &[u8], shape: Shape, note: &dyn Fn(&str)) -> Result<()> {
+    fn take(&mut self, taken: &Taken, console: &Console) -> Result<()> {
+        let shape = taken.frame.shape;
         match self.shape {
             Some(first) if first != shape => bail!(
                 "--raw -: frames are {shape} now and were {first}: raw pixels have one size; fix it with --width, --height and --channels"
@@ -30,18 +44,18 @@ impl Raw {
             Some(_) => {}
             None => {
                 self.shape = Some(shape);
-                let format = match shape.channels() {
-                    1 => "gray",
-                    3 => "bgr24",
-                    _ => "bgra",
-                };
-                note(&format!(
-                    "raw {shape}, for ffmpeg and ffplay: -f rawvideo -pixel_format {format} -video_size {}x{}",
-                    shape.width(),
-                    shape.height()
-                ));
+                let (width, height) = (shape.width(), shape.height());
+                console.note(&match picture::ffmpeg_name(shape.format()) {
+                    Some(format) => format!(
+                        "raw {shape}, for ffmpeg and ffplay: -f rawvideo -pixel_format {format} -video_size {width}x{height}"
+                    ),
+                    None => format!(
+                        "raw {shape}, little-endian, {} bytes a frame: ffmpeg has no name for this format",
+                        shape.bytes()
+                    ),
+                });
             }
         }
-        output::write(pixels)
+        Ok(stdio::write(&taken.pixels)?)
     }
 }

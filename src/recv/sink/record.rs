@@ -12,8 +12,12 @@ use opencv::imgproc;
 use opencv::videoio::{CAP_FFMPEG, VideoWriter, VideoWriterTrait, VideoWriterTraitConst};
 use shm_frame::Shape;
 
+use super::Sink;
+use crate::console::Console;
 use crate::picture as image;
+use crate::recv::args::Args;
 use crate::recv::sink::save;
+use crate::recv::taken::Taken;
 use crate::units::rate;
 
 /// How long frames are kept to measure their rate, which a video says before its first frame.
@@ -30,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const TOLERANCE: f64 = 0.1;
 
 /// Writes frames into a video, and into another when their size changes.
-pub(crate) struct Recorder {
+struct Recorder {
     path: PathBuf,
     video: Option<Video>,
 }
@@ -55,8 +59,27 @@ enum State {
     },
 }
 
+pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
+    let recorder = args.record.as_deref().map(Recorder::new).transpose()?;
+    Ok(recorder.map(|recorder| Box::new(recorder) as Box<dyn Sink>))
+}
+
+impl Sink for Recorder {
+    fn name(&self) -> &'static str {
+        "record"
+    }
+
+    fn take(&mut self, taken: &Taken, console: &Console) -> Result<()> {
+        self.add(&taken.pixels, taken.frame.shape, &|text| console.note(text))
+    }
+
+    fn finish(&mut self, console: &Console) -> Result<()> {
+        self.end(&|text| console.note(text))
+    }
+}
+
 impl Recorder {
-    pub(crate) fn new(path: &Path) -> Result<Self> {
+    fn new(path: &Path) -> Result<Self> {
         let flag = || format!("--record {}", path.display());
         ensure!(
             !path.exists(),
@@ -72,7 +95,7 @@ impl Recorder {
         })
     }
 
-    pub(crate) fn add(&mut self, pixels: &[u8], shape: Shape, note: &dyn Fn(&str)) -> Result<()> {
+    fn add(&mut self, pixels: &[u8], shape: Shape, note: &dyn Fn(&str)) -> Result<()> {
         let flag = format!("--record {}", self.path.display());
         if let Some(last) = self.video.take_if(|video| video.shape != shape) {
             last.finish(note).with_context(|| flag.clone())?;
@@ -93,7 +116,7 @@ impl Recorder {
         video.add(pixels).context(flag)
     }
 
-    pub(crate) fn finish(&mut self, note: &dyn Fn(&str)) -> Result<()> {
+    fn end(&mut self, note: &dyn Fn(&str)) -> Result<()> {
         let flag = || format!("--record {}", self.path.display());
         let video = self.video.take();
         video

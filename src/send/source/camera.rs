@@ -1,14 +1,15 @@
-//! A camera, by V4L2.
+//! A camera, through V4L2.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use opencv::core::Vector;
 use opencv::videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst, VideoWriter};
+use rustix::time::{ClockId, clock_gettime};
 use shm_frame::{Shape, Size};
 
 use super::{Next, SLICE, Source, frames_per_second};
@@ -17,23 +18,26 @@ use crate::send::args::Rate;
 use crate::send::capture;
 use crate::send::outlet::{Outlet, Written};
 
-/// How long a camera may give no frame: some need seconds to begin.
+/// How long to wait for a frame: some cameras need seconds to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// One is filled while the other one is read: with less a camera loses every second frame, with more frames grow old in it.
+/// One is filled while the other is read. With fewer, a camera loses every second frame; with more,
+/// frames grow old in it.
 const BUFFERS: f64 = 2.0;
 
 pub(crate) struct Camera {
     path: PathBuf,
-    /// The camera, alone: OpenCV waits for one of several.
+    /// The camera alone, in the form in which OpenCV waits for several.
     cameras: Vector<VideoCapture>,
     capture: VideoCapture,
     shape: Shape,
     frame: capture::Converted,
     /// When the last frame came.
     last: Instant,
+    /// Whether to say when pictures were taken.
+    captured: bool,
 }
 
-/// What a camera can be asked for.
+/// A size and a rate that a camera can be asked for.
 #[derive(Clone, Copy, Debug)]
 struct Mode {
     width: u32,
@@ -49,7 +53,8 @@ impl std::fmt::Display for Mode {
 }
 
 impl Mode {
-    /// Whether this is what was asked for: OpenCV asks for whole frames a second, and cameras have rates like 29.97.
+    /// Whether this is the mode that was asked for. Rates may differ by less than 1: OpenCV asks
+    /// for whole frames per second, and cameras have rates such as 29.97.
     fn is(self, asked: Self) -> bool {
         self.width == asked.width
             && self.height == asked.height
@@ -58,12 +63,13 @@ impl Mode {
 }
 
 impl Camera {
-    /// Opens a camera, and says what it gives.
+    /// Opens a camera. Also returns its rate as text, or its mode if that is not the one asked for.
     pub(crate) fn open(
         path: &Path,
         size: Option<(u32, u32)>,
         rate: Option<Rate>,
         channels: u8,
+        captured: bool,
     ) -> Result<(Self, String)> {
         probe(path)?;
         let mut capture = VideoCapture::from_file(path, videoio::CAP_V4L2)?;
@@ -83,7 +89,7 @@ impl Camera {
             given = ask(&mut capture, asked)?;
         }
         if !given.is(asked) {
-            // Many have their larger sizes and higher rates only compressed.
+            // Many cameras deliver their larger sizes and higher rates only as JPEG.
             let jpeg = VideoWriter::fourcc('M', 'J', 'P', 'G')?;
             if capture.set(videoio::CAP_PROP_FOURCC, jpeg.into())? {
                 given = ask(&mut capture, asked)?;
@@ -110,12 +116,13 @@ impl Camera {
             shape,
             frame: capture::Converted::new(channels),
             last: Instant::now(),
+            captured,
         };
         Ok((camera, what))
     }
 }
 
-/// What the camera gives now.
+/// The camera's current mode.
 fn mode(capture: &VideoCapture) -> Result<Mode> {
     Ok(Mode {
         width: capture::side(capture, videoio::CAP_PROP_FRAME_WIDTH)?,
@@ -124,16 +131,16 @@ fn mode(capture: &VideoCapture) -> Result<Mode> {
     })
 }
 
-/// Asks for something, and says what is given.
+/// Asks for a mode, and returns the one that the camera chose.
 fn ask(capture: &mut VideoCapture, asked: Mode) -> Result<Mode> {
-    // Whether it was heeded is seen by what is given.
+    // The result of `set` tells nothing: read the mode back.
     capture.set(videoio::CAP_PROP_FRAME_WIDTH, asked.width.into())?;
     capture.set(videoio::CAP_PROP_FRAME_HEIGHT, asked.height.into())?;
     capture.set(videoio::CAP_PROP_FPS, asked.fps)?;
     mode(capture)
 }
 
-/// Says why a device cannot be a camera, which OpenCV does not.
+/// Fails with the reason if a device cannot be a camera: OpenCV tells no reason.
 fn probe(path: &Path) -> Result<()> {
     let found = fs::metadata(path).and_then(|metadata| {
         if metadata.file_type().is_char_device() {
@@ -153,7 +160,7 @@ fn probe(path: &Path) -> Result<()> {
     }
 }
 
-/// What cameras there are instead of one that is not.
+/// The cameras of this machine, as a message for a camera that does not exist.
 fn others() -> Result<String> {
     let mut devices = Vec::new();
     for entry in fs::read_dir("/dev")? {
@@ -164,10 +171,35 @@ fn others() -> Result<String> {
         }
     }
     if devices.is_empty() {
-        return Ok("there is no camera, no /dev/video* at all: plug one in, or give the container --device".to_owned());
+        return Ok(
+            "there is no camera, no /dev/video* at all: plug one in, or start the container with --device"
+                .to_owned(),
+        );
     }
     devices.sort();
-    Ok(format!("there is none, but {}", devices.join(", ")))
+    Ok(format!(
+        "there is no such camera, but {}",
+        devices.join(", ")
+    ))
+}
+
+/// When the driver took the picture that was grabbed: Unix time in ns. `None`: it does not tell.
+fn captured_ns(capture: &VideoCapture) -> Result<Option<u64>> {
+    /// An older picture is none of this camera's: the time is by another clock.
+    const OLDEST: Duration = Duration::from_secs(10);
+    // V4L2's time of a buffer, by the monotonic clock in nearly all drivers.
+    let ms = capture.get(videoio::CAP_PROP_POS_MSEC)?;
+    let Ok(taken) = Duration::try_from_secs_f64(ms / 1000.0) else {
+        return Ok(None);
+    };
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec)?);
+    let age = now.checked_sub(taken).filter(|age| *age < OLDEST);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let taken = age.and_then(|age| unix.checked_sub(age));
+    Ok(taken
+        .map(|taken| u64::try_from(taken.as_nanos()))
+        .transpose()?)
 }
 
 impl Source for Camera {
@@ -183,7 +215,7 @@ impl Source for Camera {
                 return Ok(Next::Frame(None));
             }
             Ok(false) => {}
-            // What OpenCV says of it is about its own code.
+            // OpenCV's error tells about its own code only.
             Err(_) => bail!(
                 "--camera {}: breaks off, as if it was unplugged",
                 self.path.display()
@@ -200,8 +232,11 @@ impl Source for Camera {
     }
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
+        if self.captured {
+            outlet.set_captured_ns(captured_ns(&self.capture)?.unwrap_or(0));
+        }
         let written = outlet.decode(self.shape, |image| {
-            // One that was damaged on its way is none.
+            // A damaged frame is left out.
             Ok(self.frame.retrieve(&mut self.capture, image)?)
         })?;
         if let Some(written) = &written {

@@ -1,30 +1,36 @@
-//! A video file.
+//! A film: a file, a pipe or an address.
 
-use std::ffi::OsString;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use opencv::videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst};
-use shm_frame::{Shape, Size};
+use shm_frame::Shape;
 
 use super::{Next, RATE, Source};
-use crate::picture;
-use crate::send::args::Rate;
-use crate::send::capture;
+use crate::av::Reader;
+use crate::send::args::{Args, Rate};
 use crate::send::outlet::{Outlet, Written};
+use crate::stop;
+
+/// Films whose clock may be set anew in between: a longer step is no step.
+const JUMP: Duration = Duration::from_secs(5);
+/// Others: nobody waits that long for a picture.
+const STEP: Duration = Duration::from_secs(3600);
+/// How far the time that a frame is to be seen may be from the step to the next frame. Some films count in ms.
+const ROUNDING: Duration = Duration::from_millis(2);
 
 pub(crate) struct Video {
     path: PathBuf,
-    capture: VideoCapture,
-    /// The capture's first frame was decoded, and nothing done with it yet.
+    reader: Reader,
+    /// A frame was decoded, and nothing done with it yet: the first one, or the first one of another round.
     fresh: bool,
-    /// When the current frame is to be seen, about.
+    steps: Steps,
+    /// When the current frame is to be seen, from the film's beginning on.
     at: Duration,
+    /// Where to begin.
+    start: Duration,
     shape: Shape,
-    frame: capture::Converted,
-    /// The file's own.
+    /// The film's own.
     rate: Rate,
     /// What was asked for instead.
     asked: Option<Rate>,
@@ -32,34 +38,31 @@ pub(crate) struct Video {
 }
 
 impl Video {
-    pub(crate) fn open(
-        path: &Path,
-        channels: u8,
-        asked: Option<Rate>,
-        repeat: bool,
-    ) -> Result<Self> {
-        let capture = open(path)?;
-        let width = capture::side(&capture, videoio::CAP_PROP_FRAME_WIDTH)?;
-        let height = capture::side(&capture, videoio::CAP_PROP_FRAME_HEIGHT)?;
-        let fps = capture.get(videoio::CAP_PROP_FPS)?;
-        let rate = if (0.001..=1000.0).contains(&fps) {
-            Rate {
-                fps,
-                period: Some(Duration::from_secs_f64(fps.recip())),
-            }
-        } else {
-            RATE
-        };
+    pub(crate) fn open(path: &Path, args: &Args) -> Result<Self> {
+        let mut reader = Reader::open(path.as_os_str(), args.channels)?;
+        if args.repeat && !reader.can_start_over() {
+            bail!("--loop: it cannot be started over, since it is no file");
+        }
+        let start = args.start.unwrap_or_default();
+        if !start.is_zero() && !reader.go_to(start)? && !stop::requested() {
+            bail!("--start {}: it ends before that", start.as_secs_f64());
+        }
+        let fps = reader.fps().filter(|fps| (0.001..=1000.0).contains(fps));
+        let rate = fps.map_or(RATE, |fps| Rate {
+            fps,
+            period: Some(Duration::from_secs_f64(fps.recip())),
+        });
         Ok(Self {
             path: path.to_owned(),
             fresh: true,
-            at: Duration::ZERO,
-            shape: Shape::new(Size { width, height }, picture::eight_bit(channels))?,
-            frame: capture::Converted::new(channels),
-            capture,
+            steps: Steps::new(rate.period.unwrap_or_default(), reader.may_jump()),
+            at: start,
+            start,
+            shape: reader.picture().shape()?,
+            reader,
             rate,
-            asked,
-            repeat,
+            asked: args.fps,
+            repeat: args.repeat,
         })
     }
 
@@ -67,38 +70,65 @@ impl Video {
         self.rate
     }
 
-    /// Fails if the file ended long before it says. What it says is an estimate in some formats, and sound may go on longer than
-    /// pictures do: so only where a tenth and a second is missing it was broken off for sure.
-    fn check_end(&self) -> Result<()> {
-        let at = self.at.as_secs_f64();
-        let claimed = self.capture.get(videoio::CAP_PROP_FRAME_COUNT)? / self.rate.fps;
-        if at + 1.0 < 0.9 * claimed {
-            bail!("breaks off after {at:.1} of the {claimed:.1} s it claims to have");
-        }
-        Ok(())
+    /// Whether frames are sent when they come, and not by their time stamps.
+    pub(crate) fn is_live(&self) -> bool {
+        self.reader.is_live() && self.asked.is_none()
     }
-}
 
-/// Opens a video and decodes its first frame.
-fn open(path: &Path) -> Result<VideoCapture> {
-    if path.to_string_lossy().contains("://") {
-        bail!("is no file: use ffmpeg -i URL -f rawvideo -pix_fmt bgr24 - | shm-send --raw WxHx3");
+    /// Fails if the film ended long before it says. What it says may be a little off, so only where a tenth and a second is
+    /// missing it was broken off for sure.
+    fn check_end(&mut self) -> Result<()> {
+        let at = self.at.as_secs_f64();
+        let length = self.reader.length().map(|length| length.as_secs_f64());
+        if let Some(why) = self.reader.broken() {
+            let of = length.map_or_else(String::new, |length| {
+                format!(" of the {length:.1} s it claims to have")
+            });
+            return Err(why).with_context(|| format!("breaks off after {at:.1}{of}"));
+        }
+        match length {
+            Some(length) if at + 1.0 < 0.9 * length => {
+                bail!("breaks off after {at:.1} of the {length:.1} s it claims to have")
+            }
+            _ => Ok(()),
+        }
     }
-    // OpenCV does not say why a file could not be read.
-    if File::open(path)?.metadata()?.is_dir() {
-        bail!("is a directory: --images sends pictures from one");
+
+    fn next(&mut self) -> Result<Next> {
+        let first = std::mem::take(&mut self.fresh);
+        let mut step = None;
+        if !first && !self.reader.decode()? {
+            if stop::requested() {
+                return Ok(Next::Nothing);
+            }
+            let last = self.steps.last();
+            self.at += last;
+            self.check_end()?;
+            if !self.repeat {
+                return Ok(Next::End(self.paced(last)));
+            }
+            if !self.reader.go_to(self.start)? {
+                return Ok(Next::Nothing);
+            }
+            self.at = self.start;
+            self.steps.begin();
+            step = Some(last);
+        }
+        let told = self.steps.next(self.reader.time(), self.reader.duration());
+        if !first && step.is_none() {
+            self.at += told;
+        }
+        Ok(Next::Frame(self.paced(step.unwrap_or(told))))
     }
-    // Else what stands before a colon would be a protocol.
-    let mut name = OsString::from("file:");
-    name.push(path);
-    let mut capture = VideoCapture::from_file(&name, videoio::CAP_FFMPEG)?;
-    if !capture.is_opened()? {
-        bail!("is no video that OpenCV can read");
+
+    /// How long after the one before a frame is sent.
+    fn paced(&self, step: Duration) -> Option<Duration> {
+        match self.asked {
+            Some(asked) => asked.period,
+            None if self.is_live() => None,
+            None => Some(step),
+        }
     }
-    if !capture.grab()? {
-        bail!("has no frame that OpenCV can decode");
-    }
-    Ok(capture)
 }
 
 impl Source for Video {
@@ -107,13 +137,22 @@ impl Source for Video {
     }
 
     fn frames(&self) -> Option<u64> {
-        let frames = self.capture.get(videoio::CAP_PROP_FRAME_COUNT).ok()?;
+        if self.repeat || self.reader.is_live() {
+            return None;
+        }
+        let frames = self.reader.frames()?;
+        let length = self.reader.length().unwrap_or_default();
+        if self.start.is_zero() || length <= self.start {
+            return Some(frames);
+        }
+        let left = 1.0 - self.start.as_secs_f64() / length.as_secs_f64();
         #[expect(
             clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
             clippy::cast_sign_loss,
             reason = "for people"
         )]
-        (frames >= 1.0 && !self.repeat).then_some(frames as u64)
+        Some((frames as f64 * left).round().max(1.0) as u64)
     }
 
     fn can_skip(&self) -> bool {
@@ -121,42 +160,159 @@ impl Source for Video {
     }
 
     fn next(&mut self) -> Result<Next> {
-        let context = || format!("--video {}", self.path.display());
-        let mut begins = std::mem::take(&mut self.fresh);
-        if !begins && !self.capture.grab()? {
-            self.check_end().with_context(context)?;
-            if !self.repeat {
-                return Ok(Next::End);
-            }
-            self.capture = open(&self.path).with_context(context)?;
-            begins = true;
-        }
-        let at_ms = self.capture.get(videoio::CAP_PROP_POS_MSEC)?;
-        let at = Duration::try_from_secs_f64(at_ms / 1000.0).unwrap_or_default();
-        // Frames may be seen for different times. OpenCV knows it of most, but not of the last ones.
-        let told = at.saturating_sub(self.at);
-        let step = if begins || told.is_zero() {
-            self.rate.period.unwrap_or_default()
-        } else {
-            told
-        };
-        self.at = if begins { at } else { self.at + step };
-        Ok(Next::Frame(match self.asked {
-            Some(asked) => asked.period,
-            None => Some(step),
-        }))
+        let next = Video::next(self);
+        next.with_context(|| format!("--video {}", self.path.display()))
     }
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
-        let written = outlet.decode(self.shape, |image| {
-            if !self.frame.retrieve(&mut self.capture, image)? {
-                bail!("--video {}: a frame cannot be decoded", self.path.display());
-            }
-            Ok(true)
-        })?;
-        if let Some(written) = &written {
-            self.shape = written.shape;
+        let picture = self.reader.picture();
+        self.shape = picture.shape()?;
+        outlet
+            .fill(self.shape, |pixels| {
+                picture.write(pixels)?;
+                Ok(true)
+            })
+            .with_context(|| format!("--video {}", self.path.display()))
+    }
+}
+
+/// From the times of frames to the steps between them.
+#[derive(Debug)]
+struct Steps {
+    /// The step where there is no other.
+    period: Duration,
+    /// A longer one is no step.
+    longest: Duration,
+    /// When the current frame is to be seen, in ns by the film's clock.
+    time: Option<i64>,
+    /// How long the film says that the current frame is to be seen.
+    told: Option<Duration>,
+    /// What the film said so was true of all frames.
+    honest: bool,
+    /// The step to the current frame.
+    step: Option<Duration>,
+}
+
+impl Steps {
+    fn new(period: Duration, may_jump: bool) -> Self {
+        Self {
+            period,
+            longest: if may_jump { JUMP } else { STEP },
+            time: None,
+            told: None,
+            honest: true,
+            step: None,
         }
-        Ok(written)
+    }
+
+    /// The film is started over.
+    fn begin(&mut self) {
+        self.time = None;
+    }
+
+    /// Goes to the next frame, and says how long after the one before it is to be seen.
+    fn next(&mut self, time: Option<i64>, told: Option<Duration>) -> Duration {
+        let since = self.time.zip(time).and_then(|(before, time)| {
+            let ns = u64::try_from(time.checked_sub(before)?).ok()?;
+            (ns > 0).then(|| Duration::from_nanos(ns))
+        });
+        let as_told = |since: Duration| {
+            self.told
+                .is_some_and(|told| told.abs_diff(since) <= ROUNDING)
+        };
+        let step = match since {
+            Some(since) if as_told(since) => since,
+            Some(since) if since <= self.longest => {
+                self.honest &= self.told.is_none();
+                since
+            }
+            // The clock was set anew, or stands still.
+            _ => self.told.filter(|_| self.honest).unwrap_or(self.period),
+        };
+        if self.time.is_some() {
+            self.step = Some(step);
+        }
+        self.time = time;
+        self.told = told;
+        step
+    }
+
+    /// How long the current frame is to be seen if it is the last one.
+    fn last(&self) -> Duration {
+        let told = self.told.filter(|_| self.honest);
+        told.or(self.step).unwrap_or(self.period)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// The steps to frames at these times, in ms, and how long the last one is to be seen.
+    fn steps(may_jump: bool, frames: &[(i64, Option<u64>)]) -> (Vec<u64>, u64) {
+        let mut steps = Steps::new(ms(40), may_jump);
+        let as_ms = |step: Duration| u64::try_from(step.as_millis()).unwrap();
+        let taken = frames
+            .iter()
+            .map(|&(time, told)| as_ms(steps.next(Some(time * MS), told.map(ms))))
+            .skip(1)
+            .collect();
+        (taken, as_ms(steps.last()))
+    }
+
+    #[test]
+    fn a_film_that_says_how_long_frames_are_seen_is_believed() {
+        let gif = [
+            (0, Some(100)),
+            (100, Some(300)),
+            (400, Some(100)),
+            (500, Some(500)),
+        ];
+        assert_eq!(steps(false, &gif), (vec![100, 300, 100], 500));
+        assert_eq!(steps(false, &[(7, Some(900))]), (vec![], 900));
+    }
+
+    #[test]
+    fn a_film_that_was_wrong_about_that_is_not_believed() {
+        let film = [
+            (0, Some(50)),
+            (50, Some(50)),
+            (1000, Some(50)),
+            (1950, Some(50)),
+        ];
+        assert_eq!(steps(false, &film), (vec![50, 950, 950], 950));
+    }
+
+    #[test]
+    fn jumps_of_the_clock_are_one_period() {
+        let jumps = [
+            (0, None),
+            (30, None),
+            (10_000_000, None),
+            (500, None),
+            (530, None),
+        ];
+        assert_eq!(steps(true, &jumps), (vec![30, 40, 40, 30], 30));
+        let told = [
+            (0, Some(30)),
+            (30, Some(30)),
+            (9_000, Some(30)),
+            (9_030, Some(30)),
+        ];
+        assert_eq!(steps(true, &told), (vec![30, 30, 30], 30));
+    }
+
+    #[test]
+    fn a_picture_every_20_seconds_is_no_jump_where_clocks_do_not_jump() {
+        let slides = [(0, None), (20_000, None), (40_000, None)];
+        assert_eq!(steps(false, &slides), (vec![20_000, 20_000], 20_000));
+        let slides = [(0, Some(20_000)), (20_000, Some(20_000))];
+        assert_eq!(steps(true, &slides), (vec![20_000], 20_000));
     }
 }

@@ -1,10 +1,11 @@
-//! What is sent.
+//! Where frames come from.
 
 mod camera;
 mod film;
 mod pictures;
 mod raw;
 mod test_picture;
+mod whole;
 
 use std::time::Duration;
 
@@ -21,10 +22,10 @@ use self::test_picture::TestPicture;
 use crate::send::args::{Args, Rate};
 use crate::send::outlet::{Outlet, Written};
 
-/// How long to wait at a time, so that signals and windows are answered, and the segment is looked after.
+/// How long to wait at a time, so that signals are answered and the segment is looked after.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
-/// The rate of what has none of its own.
+/// The rate of sources that have none of their own.
 const RATE: Rate = Rate {
     fps: 30.0,
     period: Some(Duration::from_nanos(33_333_333)),
@@ -34,37 +35,37 @@ const SIZE: (u32, u32) = (640, 404);
 
 /// Where frames come from.
 pub(crate) trait Source {
-    /// The shape of the first frame, as far as it is known.
+    /// The shape that the first frame probably has.
     fn shape(&self) -> Shape;
 
-    /// How many frames there are, about, if they end.
+    /// About how many frames there are, if they end.
     fn frames(&self) -> Option<u64> {
         None
     }
 
-    /// Whether the frame may be skipped, should it be late.
+    /// Whether the frame may be skipped if it is late.
     fn can_skip(&self) -> bool {
         false
     }
 
-    /// Goes to the next frame, or waits for it for [`SLICE`].
+    /// Goes on to the next frame. If it has to wait for one, waits for [`SLICE`].
     fn next(&mut self) -> Result<Next>;
 
-    /// Sends that frame. `None` if it turned out to be none, or was interrupted.
+    /// Sends that frame. `None`: it could not be read whole, or the command is to end.
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>>;
 }
 
-/// What comes next.
+/// The result of [`Source::next`].
 pub(crate) enum Next {
-    /// A frame, to be sent so long after the last one, or at once.
+    /// A frame, due this long after the last one, or at once.
     Frame(Option<Duration>),
     /// None yet.
     Nothing,
-    /// There are no more.
-    End,
+    /// There are no more. The last one is to be seen so long.
+    End(Option<Duration>),
 }
 
-/// Opens the source that was asked for, and says at which rate it is sent.
+/// Opens the source that the flags ask for. Also returns its rate, as text.
 pub(crate) fn open(args: &Args) -> Result<(Box<dyn Source>, String)> {
     let rate = args.fps.unwrap_or(RATE);
     if let Some(path) = &args.image {
@@ -76,13 +77,16 @@ pub(crate) fn open(args: &Args) -> Result<(Box<dyn Source>, String)> {
         Ok((Box::new(pictures), describe(rate)))
     } else if let Some(path) = &args.video {
         let context = || format!("--video {}", path.display());
-        let video = Video::open(path, args.channels, args.fps, args.repeat);
-        let video = video.with_context(context)?;
-        let rate = describe(args.fps.unwrap_or_else(|| video.rate()));
+        let video = Video::open(path, args).with_context(context)?;
+        let rate = if video.is_live() {
+            "as they come".to_owned()
+        } else {
+            describe(args.fps.unwrap_or_else(|| video.rate()))
+        };
         Ok((Box::new(video), rate))
     } else if let Some(path) = &args.camera {
         let context = || format!("--camera {}", path.display());
-        let camera = Camera::open(path, args.size, args.fps, args.channels);
+        let camera = Camera::open(path, args.size, args.fps, args.channels, args.captured);
         let (camera, rate) = camera.with_context(context)?;
         Ok((Box::new(camera), rate))
     } else if let Some(shape) = args.raw {
@@ -104,7 +108,7 @@ pub(crate) fn open(args: &Args) -> Result<(Box<dyn Source>, String)> {
 
 fn describe(rate: Rate) -> String {
     match rate.period {
-        None => "as fast as it can".to_owned(),
+        None => "as fast as possible".to_owned(),
         Some(_) => frames_per_second(rate.fps),
     }
 }

@@ -13,7 +13,7 @@ use opencv::core::{CV_8UC4, Mat, MatTraitConst, MatTraitConstManual, MatTraitMan
 use opencv::{imgcodecs, imgproc};
 use shm_frame::{Format, Shape, Size};
 
-use super::{Next, Source};
+use super::{Next, Source, whole};
 use crate::picture;
 use crate::send::outlet::{Outlet, Written};
 
@@ -105,7 +105,7 @@ impl Source for Pictures {
     fn next(&mut self) -> Result<Next> {
         if self.passed == self.paths.len() {
             if !self.repeat {
-                return Ok(Next::End);
+                return Ok(Next::End(None));
             }
             self.passed = 0;
         }
@@ -232,9 +232,7 @@ fn decode(file: &[u8], channels: u8, image: &mut BoxedRefMut<'_, Mat>) -> Result
     if file.is_empty() {
         bail!("is empty");
     }
-    if is_cut(file) {
-        bail!("breaks off: it is a JPEG without an end");
-    }
+    whole::check(file)?;
     let file = Mat::from_slice(file)?;
     let flags = match channels {
         1 => imgcodecs::IMREAD_GRAYSCALE,
@@ -250,21 +248,6 @@ fn decode(file: &[u8], channels: u8, image: &mut BoxedRefMut<'_, Mat>) -> Result
         imgproc::cvt_color_def(&color, image, imgproc::COLOR_BGR2BGRA)?;
     }
     Ok(())
-}
-
-/// Whether a file is a JPEG whose end is missing: OpenCV makes what is missing gray, and does not say so.
-fn is_cut(file: &[u8]) -> bool {
-    let Some(mut rest) = file.strip_prefix(b"\xff\xd8") else {
-        return false;
-    };
-    // Segments, each with its length, come before the pixels; a smaller picture may be in one, with an end of its own.
-    while let &[0xff, marker, high, low, ..] = rest
-        && marker != 0xda
-    {
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        rest = rest.get(2 + length..).unwrap_or_default();
-    }
-    !rest.windows(2).any(|pair| pair == b"\xff\xd9")
 }
 
 /// What stands in an image before a picture is decoded into it: of some that fail OpenCV leaves it there, and does not say so.
@@ -342,25 +325,6 @@ mod tests {
             drop(image);
             assert!(pixels.iter().all(|&byte| byte == 9), "{channels} channels");
         }
-    }
-
-    #[test]
-    fn a_jpeg_that_was_cut_off_is_told_from_a_whole_one() {
-        let picture = Mat::new_rows_cols_with_default(40, 80, CV_8UC3, Scalar::all(9.0)).unwrap();
-        let mut file = Vector::new();
-        imgcodecs::imencode_def(".jpg", &picture, &mut file).unwrap();
-        let whole = file.as_slice();
-        assert!(!is_cut(whole));
-        assert!(!is_cut(&[whole, b"what a telephone adds"].concat()));
-        for length in 2..whole.len() {
-            assert!(is_cut(&whole[..length]), "{length} of {}", whole.len());
-        }
-        // With a smaller one in a segment, as cameras make it.
-        let length = u16::try_from(2 + whole.len()).unwrap().to_be_bytes();
-        let segment = [&b"\xff\xd8\xff\xe1"[..], &length, whole].concat();
-        assert!(!is_cut(&[&segment, &whole[2..]].concat()));
-        assert!(is_cut(&[&segment, &whole[2..whole.len() - 1]].concat()));
-        assert!(!is_cut(b"no JPEG"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Frames as they are, from stdin.
+//! Frames from stdin, as they are.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -14,14 +14,15 @@ use shm_frame::Shape;
 use super::{Next, SLICE, Source};
 use crate::send::outlet::{Outlet, Written};
 use crate::stop;
+use crate::units::counted;
 
-/// Whoever writes into the pipe waits until its frames are taken, so they come in order and none is passed over.
+/// Reads frames of one shape. The writer of a pipe waits for this reader, so none is skipped.
 pub(crate) struct Raw {
     shape: Shape,
     period: Option<Duration>,
-    /// Without the buffer of [`io::Stdin`]: pixels go from the pipe into the slot.
+    /// Without the buffer of [`io::Stdin`]: pixels go straight from the pipe into the slot.
     stdin: File,
-    /// The first byte of the next frame, so that an end of the pipe is known before a slot is taken.
+    /// The first byte of the next frame, read to notice the end of the pipe before a slot is lent.
     first: [u8; 1],
     frames: u64,
 }
@@ -42,13 +43,13 @@ impl Raw {
     }
 }
 
-/// Whether the pipe ended because everything is to end. Ctrl-C goes to the writer too, which may be faster.
+/// Whether a signal ended the pipe: Ctrl-C goes to the writer, too, which may end first.
 fn interrupted() -> bool {
     thread::sleep(SLICE);
     stop::requested()
 }
 
-/// Reads what there is, waiting for it for [`SLICE`]. `None`: nothing yet; 0: the end.
+/// Reads once, waiting at most for [`SLICE`]. `None`: nothing came yet; 0: the pipe ended.
 fn read(mut stdin: &File, buffer: &mut [u8]) -> Result<Option<usize>> {
     let mut polled = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
     let slice = PollTimeout::try_from(SLICE)?;
@@ -59,7 +60,7 @@ fn read(mut stdin: &File, buffer: &mut [u8]) -> Result<Option<usize>> {
     }
     match stdin.read(buffer) {
         Ok(read) => Ok(Some(read)),
-        // Somebody who shares it may have made it non-blocking, and somebody else may have been faster.
+        // A process that shares stdin may have made it non-blocking, or read these bytes first.
         Err(error)
             if matches!(
                 error.kind(),
@@ -83,7 +84,7 @@ impl Source for Raw {
             Some(0) if self.frames == 0 && !interrupted() => {
                 bail!("--raw {}: stdin ended without a frame", self.shape)
             }
-            Some(0) => Ok(Next::End),
+            Some(0) => Ok(Next::End(None)),
             Some(_) => Ok(Next::Frame(self.period)),
         }
     }
@@ -98,9 +99,10 @@ impl Source for Raw {
                     None => {}
                     Some(0) if interrupted() => return Ok(false),
                     Some(0) => bail!(
-                        "--raw {}: stdin broke off after {} frames, {filled} bytes into the next one of {}: it was cut off, or its frames are of another size",
+                        "--raw {}: stdin broke off after {}, {} into the next one of {}: it was cut off, or its frames have another size",
                         self.shape,
-                        self.frames,
+                        counted(self.frames, "frame"),
+                        counted(filled as u64, "byte"),
                         pixels.len()
                     ),
                     Some(read) => filled += read,

@@ -8,12 +8,11 @@ use opencv::imgproc;
 use shm_frame::{Shape, Size};
 
 use super::{Next, Source};
-use crate::picture as image;
 use crate::picture;
 use crate::send::outlet::{Outlet, Written};
 
-/// A gradient that moves to the left by some pixels a frame, with the frame's number on it: every frame is different, and a
-/// torn one shows.
+/// A gradient that moves to the left, with the frame's number on it: no two frames are the same,
+/// and a torn frame is visible.
 #[derive(Debug)]
 pub(crate) struct TestPicture {
     shape: Shape,
@@ -39,7 +38,7 @@ impl Source for TestPicture {
     }
 }
 
-/// Pixels that the gradient moves each frame: odd, so that it takes all 256 positions before one comes again.
+/// Pixels that the gradient moves per frame: odd, so that it repeats only after 256 frames.
 const STEP: u64 = 3;
 /// Width of a digit at scale 1, in pixels.
 const DIGIT: f64 = 20.0;
@@ -53,7 +52,7 @@ impl TestPicture {
         }
     }
 
-    /// Draws the frame over `pixels`.
+    /// Draws the frame into `pixels`.
     fn draw(&self, pixels: &mut [u8]) -> Result<()> {
         let (width, height) = (self.shape.width(), self.shape.height());
         let channels = usize::try_from(self.shape.channels())?;
@@ -62,7 +61,7 @@ impl TestPicture {
         for x in 0..width {
             let [x, ..] = x.to_le_bytes();
             let level = x.wrapping_add(shift);
-            // Up and down, so that it has no edge: 0 to 254 and back.
+            // 0 to 254 and back, so that the gradient has no edge.
             let ramp = if level < 128 {
                 level * 2
             } else {
@@ -70,10 +69,10 @@ impl TestPicture {
             };
             row.extend_from_slice(&[ramp / 2 + 64, 255 - ramp, ramp, 255][..channels]);
         }
-        let mut picture = picture::view_mut(pixels, self.shape)?;
-        // Size and type fit, so this writes where `pixels` is and allocates nothing.
+        let mut image = picture::view_mut(pixels, self.shape)?;
+        // Size and type fit, so OpenCV writes into `pixels` and allocates nothing.
         core::repeat_to(
-            &image::view(
+            &picture::view(
                 &row,
                 Shape::new(
                     Size {
@@ -85,7 +84,7 @@ impl TestPicture {
             )?,
             height,
             1,
-            &mut picture,
+            &mut image,
         )?;
 
         let text = self.number.to_string();
@@ -101,7 +100,7 @@ impl TestPicture {
             (Scalar::all(255.0), thickness),
         ] {
             imgproc::put_text(
-                &mut picture,
+                &mut image,
                 &text,
                 at,
                 imgproc::FONT_HERSHEY_SIMPLEX,

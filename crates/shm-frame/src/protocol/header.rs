@@ -58,6 +58,7 @@ impl FrameHeader {
     /// # Errors
     ///
     /// [`Error::Shape`] for dimensions that are no image, [`Error::TooLarge`] for one that does not fit.
+    #[inline]
     pub fn shape(&self, room: usize) -> Result<Shape, Error> {
         let shape = Shape::judge(self.width.into(), self.height.into(), self.channels)?;
         if shape.bytes() > room {

@@ -311,12 +311,14 @@ impl Geometry {
         self.slots_len() + PAGE
     }
 
-    /// Where the sender's own bytes begin in a slot, after `pixels` bytes of pixels, and how many there is room for.
+    /// Where the sender's own bytes begin in a slot, after `pixels` bytes of pixels, and how many there is room for. `None`: not
+    /// even for a first one.
     pub(crate) fn meta(&self, pixels: usize) -> Option<(usize, usize)> {
         let at = FrameHeader::LEN
             .checked_add(pixels)?
             .checked_next_multiple_of(META_ALIGN)?;
-        Some((at, self.capacity.checked_sub(at)?))
+        let room = self.capacity.checked_sub(at).filter(|&room| room > 0)?;
+        Some((at, room))
     }
 
     /// Bytes that a slot has for pixels.
@@ -377,9 +379,37 @@ mod tests {
         }
 
         #[test]
+        fn a_frame_with_meta_fits_where_room_was_made_for_both(
+            slots in 1..=16_usize, pixels in 1..40_000_usize, meta in 0..10_000_usize,
+        ) {
+            let geometry = Geometry::new(slots, room_for(pixels, meta).unwrap()).unwrap();
+            prop_assert!(pixels <= geometry.room());
+            match geometry.meta(pixels) {
+                None => prop_assert_eq!(meta, 0, "no room"),
+                Some((at, room)) => {
+                    prop_assert!(at.is_multiple_of(META_ALIGN), "aligned");
+                    prop_assert!(at >= FrameHeader::LEN + pixels, "after the pixels");
+                    prop_assert!(room >= meta && at + room <= geometry.stride, "in its slot");
+                }
+            }
+        }
+
+        #[test]
+        fn no_room_for_meta_is_beyond_the_capacity(slots in 1..=16_usize, room in 0..40_000_usize, pixels: usize) {
+            let geometry = Geometry::new(slots, room).unwrap();
+            for pixels in [pixels, pixels % 50_000] {
+                if let Some((at, room)) = geometry.meta(pixels) {
+                    prop_assert_eq!(at + room, geometry.capacity);
+                    prop_assert!(pixels < geometry.room());
+                }
+            }
+        }
+
+        #[test]
         fn numbers_of_any_size_are_judged_without_overflow(slots: usize, stride: usize, capacity: usize, len: usize) {
             let _ = Geometry::checked(slots, stride, capacity, len);
             let _ = Geometry::new(slots, capacity);
+            let _ = room_for(stride, len);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::protocol::slots::{self, Held, Latest};
 use crate::protocol::sync::Ordering;
 use crate::segment::found::named;
 use crate::segment::mapping::{Control, Target};
-use crate::segment::{LOOK, Look, Segment, lock};
+use crate::segment::{LOOK, LOOK_NS, Look, Segment, lock};
 use crate::{End, Error, Shape};
 
 /// Leases that are tried: each that fails means that the sender published meanwhile.
@@ -40,10 +40,13 @@ pub(super) struct Attached {
     pub(super) shared: Arc<Shared>,
     /// The lease entries that this receiver owns, as a bit mask.
     entries: u32,
+    /// Whether it is to own any.
+    may_lease: bool,
     /// There was no further entry to own at the last try, so the next one is after the next look.
     no_more: bool,
-    pub(super) look_at: Instant,
-    /// When this receiver attached, by the monotonic clock.
+    /// When to look at the file next, by the monotonic clock.
+    pub(super) look_at_ns: u64,
+    /// When this receiver attached to the first segment of this sender, by the monotonic clock.
     pub(super) came_ns: u64,
     /// The same in ms of Unix time.
     pub(super) came_ms: i64,
@@ -67,23 +70,27 @@ pub(super) struct Taken {
 }
 
 impl Attached {
-    pub(super) fn new(segment: Segment) -> Self {
+    /// With a lease entry of its own if there is one and it `may_lease`.
+    pub(super) fn new(segment: Segment, came_ns: u64, may_lease: bool) -> Self {
         let mut attached = Self {
             shared: Arc::new(Shared {
                 segment,
                 busy: AtomicU32::new(0),
             }),
             entries: 0,
-            no_more: false,
-            look_at: Instant::now() + LOOK,
-            came_ns: monotonic_ns(),
+            may_lease,
+            no_more: !may_lease,
+            look_at_ns: monotonic_ns() + LOOK_NS,
+            came_ns,
             came_ms: unix_ns().div_euclid(1_000_000),
             woken_from: None,
             ending: None,
             failed_at: None,
         };
-        // At once, so that a receiver that comes early can lease.
-        attached.own_entry();
+        if may_lease {
+            // At once, so that a receiver that comes early can lease.
+            attached.own_entry();
+        }
         attached
     }
 
@@ -104,6 +111,12 @@ impl Attached {
     /// Whether this receiver owns a lease entry.
     pub(super) fn can_lease(&self) -> bool {
         self.entries != 0
+    }
+
+    /// Whether it owns one that no lease is in, or may find one more.
+    pub(super) fn can_hold(&self) -> bool {
+        let busy = self.shared.busy.load(Ordering::Relaxed);
+        self.entries & !busy != 0 || (self.entries != 0 && !self.no_more)
     }
 
     /// Takes one more lease entry that has no owner, if there is one. The lock is given back with the file.
@@ -128,6 +141,7 @@ impl Attached {
     }
 
     /// A lease entry of this receiver's that no lease is in: one that it owns, or else one more.
+    #[inline]
     fn free_entry(&mut self) -> Option<usize> {
         // Acquire: pairs with the Release when a lease without a borrow ends.
         // - The entry is empty before it is used again.
@@ -143,6 +157,7 @@ impl Attached {
     }
 
     /// Holds the newest whole frame, if it is newer than `seen` and this receiver can lease.
+    #[inline]
     pub(super) fn hold(&mut self, seen: u64) -> Option<Taken> {
         let entry = self.free_entry()?;
         let segment = &self.shared.segment;
@@ -167,6 +182,7 @@ impl Attached {
     }
 
     /// What a slot says of its frame, which may be torn if it is not held.
+    #[inline]
     pub(super) fn words(&self, control: &ControlPage, slot: usize) -> Words {
         let line = &control.slot[slot];
         Words {
@@ -190,28 +206,46 @@ impl Attached {
         Ok(shape)
     }
 
+    #[inline]
     pub(super) fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
         let mut room = self.segment().slots.geometry().room();
         if self.segment().control.is_none() {
-            // A sender reserved all it has, but another file may be sparse.
-            let reserved = self.segment().reserved()?;
-            room = room.min(reserved.saturating_sub(FrameHeader::LEN));
+            // A sender with a control page reserved all it has, but this file may be sparse.
+            let there = self.segment().bytes_before_a_hole()?;
+            room = room.min(there.saturating_sub(FrameHeader::LEN));
         }
         header.shape(room)
     }
 
     /// Looks at the file, if that is due.
-    pub(super) fn look_if_due(&mut self, now: Instant) -> Result<bool, Error> {
-        if now < self.look_at {
+    #[inline]
+    pub(super) fn look_if_due(&mut self, now_ns: u64) -> Result<bool, Error> {
+        if now_ns < self.look_at_ns {
             return Ok(false);
         }
-        self.look_at = now + LOOK;
+        self.look().map(|()| true)
+    }
+
+    /// The same for a receiver that takes frames without waiting for them, and may have no lease entry: others have looked by
+    /// then.
+    #[inline]
+    pub(super) fn look_if_overdue(&mut self, now_ns: u64) -> Result<(), Error> {
+        self.look_if_due(now_ns.saturating_sub(LOOK_NS)).map(drop)
+    }
+
+    #[cold]
+    fn look(&mut self) -> Result<(), Error> {
+        let now_ns = monotonic_ns();
+        self.look_at_ns = now_ns + LOOK_NS;
         self.ending = self.ending.or(look(self.segment())?);
-        self.no_more = false;
-        if self.entries == 0 {
+        self.no_more = !self.may_lease;
+        if self.entries == 0 && self.may_lease {
             self.own_entry();
         }
-        Ok(true)
+        // Whoever may read a segment can make looks slow, with locks on the file: no more than a tenth of the time.
+        let took = monotonic_ns().saturating_sub(now_ns);
+        self.look_at_ns = self.look_at_ns.max(now_ns + 10 * took);
+        Ok(())
     }
 
     /// How long to sleep on the wake word, of `time`: asks the sender to wake this receiver, which is not certain at once.
@@ -250,6 +284,22 @@ impl Attached {
     }
 }
 
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // A lease may keep the file and its locks. It needs the lock of its own entry alone.
+        let segment = self.segment();
+        if Arc::strong_count(&self.shared) > 1 && segment.is_ours() {
+            let busy = self.shared.busy.load(Ordering::Acquire);
+            for entry in slots::bits(self.entries & !busy) {
+                lock::give(segment.file(), lock::LEASES + entry);
+            }
+            if self.woken_from.is_some() {
+                lock::give(segment.file(), lock::SLEEPERS);
+            }
+        }
+    }
+}
+
 /// What stands beside the pixels of a frame.
 #[derive(Debug)]
 pub(super) struct Words {
@@ -262,6 +312,7 @@ pub(super) struct Words {
 
 impl Words {
     /// The frame that was received at `now`.
+    #[inline]
     pub(super) fn frame(
         &self,
         attached: &Attached,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::attached::{Shared, Taken};
 use super::frame::Frame;
 use crate::protocol::format::Scalar;
-use crate::protocol::slots::{self, Held};
+use crate::protocol::slots::{self, Held, Latest};
 use crate::protocol::sync::Ordering;
 use crate::segment::mapping::{Target, elements};
 use crate::{Error, Shape};
@@ -30,6 +30,7 @@ impl Keep for Arc<Shared> {
 pub(super) struct Hold<S: Keep> {
     shared: S,
     entry: usize,
+    latest: Latest,
     held: Held,
     meta_len: usize,
 }
@@ -43,6 +44,7 @@ impl<S: Keep> Hold<S> {
         Self {
             shared,
             entry: taken.entry,
+            latest: taken.latest,
             held: taken.held,
             meta_len: 0,
         }
@@ -71,6 +73,12 @@ impl<S: Keep> Hold<S> {
         slots
             .meta(&self.held, shape, self.meta_len)
             .unwrap_or_default()
+    }
+
+    /// Whether the slot still has the frame, and what was read came from the segment.
+    fn is_intact(&self) -> bool {
+        let there = |control| slots::end_copy(control, self.latest);
+        self.shared.control().is_some_and(there) && self.shared.segment.intact()
     }
 
     fn copy(&self, shape: Shape, mut target: Target<'_>) -> Result<(), Error> {
@@ -152,7 +160,7 @@ macro_rules! lease {
             ///
             /// [`Error::NoMemory`] if there is none for it.
             pub fn copy_to(&self, pixels: &mut Vec<u8>) -> Result<(), Error> {
-                self.hold.copy(self.frame.shape, Target::Vec(pixels))
+                self.hold.copy(self.frame.shape, Target::vec(pixels))
             }
 
             /// Copies the pixels into a slice of as many bytes.
@@ -161,13 +169,13 @@ macro_rules! lease {
             ///
             /// [`Error::Length`] if there are more or less bytes.
             pub fn copy_to_slice(&self, pixels: &mut [u8]) -> Result<(), Error> {
-                self.hold.copy(self.frame.shape, Target::Slice(pixels))
+                self.hold.copy(self.frame.shape, Target::slice(pixels))
             }
 
             /// Whether the bytes that were read are the frame. If not, another process truncated or overwrote the segment
-            /// meanwhile, and parts of it were read as zeros: ask before using a result.
+            /// meanwhile, and parts of it were read as zeros or another frame: ask before using a result.
             pub fn is_intact(&self) -> bool {
-                self.hold.shared.segment.intact()
+                self.hold.is_intact()
             }
         }
 

@@ -12,12 +12,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::attached::{Attached, Received, Taken, Words, stated};
+use self::attached::{Attached, Received, Shared, Words, stated};
 use self::cancel::Cancelled;
 pub use self::cancel::Canceller;
 pub use self::follow::{Followed, Follower};
 pub use self::frame::{Frame, Via, WaitMode, Waited};
-use self::lease::Hold;
+use self::lease::{Hold, Keep};
 pub use self::lease::{Lease, OwnedLease};
 use self::plain::{age_ns, copy_plain};
 use self::predict::Predictor;
@@ -26,7 +26,7 @@ use crate::futex;
 use crate::protocol::slots;
 use crate::segment::found::{FileId, named};
 use crate::segment::mapping::Target;
-use crate::segment::{LOOK, Segment};
+use crate::segment::{LOOK, LOOK_NS, Segment};
 use crate::{End, Error, Name};
 
 /// Copies that are tried.
@@ -69,6 +69,7 @@ pub struct Receiver {
     sender_pid: Option<u32>,
     seen: Seen,
     torn: u64,
+    may_lease: bool,
     wait_mode: WaitMode,
     cancelled: Option<Arc<Cancelled>>,
     predictor: Predictor,
@@ -80,6 +81,8 @@ pub struct Receiver {
 struct Seen {
     /// Whose frames `frame` counts.
     session: u64,
+    /// When this receiver first attached to a segment of that sender, by the monotonic clock.
+    came_ns: u64,
     /// The newest frame taken, or refused for its age. Without a control page: how many were taken.
     frame: u64,
     /// The time stamp of the newest frame taken, or refused for its age, from a segment without a control page.
@@ -134,6 +137,11 @@ impl Receiver {
     /// [`Error::NotFound`] if there is none, [`Error::NotASegment`] or [`Error::NotAFile`] if it is something else,
     /// [`Error::Version`] if it is of another version, [`Error::Denied`] if this user may not read it.
     pub fn open(name: &Name) -> Result<Self, Error> {
+        Self::open_to(name, true)
+    }
+
+    /// The same, and whether it is to own lease entries.
+    fn open_to(name: &Name, may_lease: bool) -> Result<Self, Error> {
         let mut receiver = Self {
             name: name.clone(),
             attached: Err(End::Replaced),
@@ -141,6 +149,7 @@ impl Receiver {
             sender_pid: None,
             seen: Seen::default(),
             torn: 0,
+            may_lease,
             wait_mode: WaitMode::default(),
             cancelled: None,
             predictor: Predictor::default(),
@@ -184,7 +193,10 @@ impl Receiver {
     }
 
     fn attach(&mut self, segment: Segment) -> Result<(), Error> {
-        let attached = Attached::new(segment);
+        if segment.session() != self.seen.session || segment.session() == 0 {
+            self.seen.came_ns = monotonic_ns();
+        }
+        let attached = Attached::new(segment, self.seen.came_ns, self.may_lease);
         let segment = attached.segment();
         if segment.session() != self.seen.session {
             self.seen.session = segment.session();
@@ -259,7 +271,7 @@ impl Receiver {
     ///
     /// [`Error::System`] if the system refuses what it never should.
     pub fn wait(&mut self, timeout: Duration) -> Result<Waited, Error> {
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = deadline_ns(timeout);
         loop {
             let (wake, rest) = match self.news(deadline)? {
                 News::Told(waited) => return Ok(waited),
@@ -278,10 +290,13 @@ impl Receiver {
                     }
                 }
                 Rest::Sleep(time) => {
-                    let words = self.word(wake).into_iter();
-                    let words = words.chain(cancelled.as_ref().map(|cancelled| cancelled.word()));
-                    futex::wait_any(&words.collect::<Vec<_>>(), time)
-                        .map_err(|errno| self.name.failed("futex", errno))?;
+                    let cancelled = cancelled.as_ref().map(|cancelled| cancelled.word());
+                    match (self.word(wake), cancelled) {
+                        (Some(news), Some(cancelled)) => futex::wait_any(&[news, cancelled], time),
+                        (Some(word), None) | (None, Some(word)) => futex::wait_any(&[word], time),
+                        (None, None) => futex::wait_any(&[], time),
+                    }
+                    .map_err(|errno| self.name.failed("futex", errno))?;
                 }
             }
         }
@@ -300,11 +315,12 @@ impl Receiver {
         receivers: &mut [&mut Self],
         timeout: Duration,
     ) -> Result<Vec<(usize, Waited)>, Error> {
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = deadline_ns(timeout);
         loop {
             let mut told = Vec::new();
             let mut wakes = Vec::new();
-            let mut time = LOOK;
+            let left = deadline.saturating_sub(monotonic_ns());
+            let mut time = LOOK.min(Duration::from_nanos(left));
             for (i, receiver) in receivers.iter_mut().enumerate() {
                 match receiver.news(deadline)? {
                     News::Told(Waited::Timeout) => time = Duration::ZERO,
@@ -346,7 +362,7 @@ impl Receiver {
     }
 
     /// Looks whether there is something to tell.
-    fn news(&mut self, deadline: Option<Instant>) -> Result<News, Error> {
+    fn news(&mut self, deadline: u64) -> Result<News, Error> {
         if let Some(cancelled) = &self.cancelled
             && cancelled.take()
         {
@@ -357,7 +373,7 @@ impl Receiver {
             Ok(attached) => attached,
             Err(end) => return Ok(News::Told(Waited::Ended(*end))),
         };
-        let now = Instant::now();
+        let now = monotonic_ns();
         let last_chance = attached.ending.is_none();
         // The look comes first, and then wake word, state, latest in this order: what comes later changes the word, and
         // the last frame is seen before the end.
@@ -385,21 +401,21 @@ impl Receiver {
             stated.or(end)
         };
         if let Some(end) = end {
-            self.end(end, now);
+            self.end(end);
             return Ok(News::Told(Waited::Ended(end)));
         }
-        let left = deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(now));
-        if left.is_zero() {
+        if deadline <= now {
             return Ok(News::Told(Waited::Timeout));
         }
+        let until = deadline.min(attached.look_at_ns);
         Ok(News::None {
             wake,
-            rest: left.min(attached.look_at.saturating_duration_since(now)),
+            rest: Duration::from_nanos(until.saturating_sub(now)),
         })
     }
 
     /// Lets go of a segment that ended, and of its memory, which the next one may need.
-    fn end(&mut self, end: End, now: Instant) {
+    fn end(&mut self, end: End) {
         let Ok(attached) = &self.attached else {
             return;
         };
@@ -408,20 +424,24 @@ impl Receiver {
         // a control page may have lied: the sender's next one is another file. A plain one that was replaced is looked at
         // again at once.
         if native || matches!(end, End::Closed | End::Dead) {
-            self.left = Some((attached.segment().id(), now + LEAVE));
+            self.left = Some((attached.segment().id(), Instant::now() + LEAVE));
         }
         self.attached = Err(end);
     }
 
     /// In a process that was forked: opens the segment anew, since locks and leases so far are the parent's.
+    #[inline]
     fn leave_the_parents(&mut self) -> Result<(), Error> {
-        if let Ok(attached) = &self.attached
-            && !attached.segment().is_ours()
-        {
-            self.attached = Err(End::Replaced);
-            self.reopen()?;
+        match &self.attached {
+            Ok(attached) if !attached.segment().is_ours() => self.open_anew(),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    #[cold]
+    fn open_anew(&mut self) -> Result<(), Error> {
+        self.attached = Err(End::Replaced);
+        self.reopen().map(drop)
     }
 
     /// How to wait for so long at most.
@@ -446,75 +466,87 @@ impl Receiver {
         }
     }
 
-    /// Before a frame is taken without [`wait`](Self::wait): what that does now and then.
-    fn attend(&mut self) -> Result<&mut Attached, Error> {
+    /// The segment, if it has not ended.
+    #[inline]
+    fn attached(&mut self) -> Result<&mut Attached, Error> {
         self.leave_the_parents()?;
-        let now = Instant::now();
-        if let Ok(attached) = &mut self.attached
-            // A receiver that waits has looked by then.
-            && now >= attached.look_at + LOOK
-        {
-            if attached.look_if_due(now)? {
-                self.seen.doubt(attached);
-            }
-            let stated = attached
-                .control()
-                .and_then(|control| stated(slots::state(control)));
-            let news = attached
-                .control()
-                .is_some_and(|control| attached.newer(control, self.seen.frame).is_some());
-            if let Some(end) = stated.or(attached.ending)
-                && (!news || end == End::Broken)
-            {
-                self.end(end, now);
-            }
-        }
         match &mut self.attached {
             Ok(attached) => Ok(attached),
-            Err(end) => Err(Error::Ended {
-                name: self.name.clone(),
-                end: *end,
-            }),
+            Err(end) => Err(ended(&self.name, *end)),
         }
     }
 
-    /// Takes the latest frame under a lease entry.
-    fn take(&mut self) -> Result<Option<(Taken, Words)>, Error> {
+    /// When no frame was taken: what [`wait`](Self::wait) does now and then, for those who do without it.
+    fn attend(&mut self) -> Result<(), Error> {
+        let now = monotonic_ns();
         let seen = self.seen.frame;
-        let attached = self.attend()?;
+        let attached = self.attached()?;
+        // A receiver that waits has looked by then.
+        if now < attached.look_at_ns + LOOK_NS {
+            return Ok(());
+        }
+        attached.look_if_due(now)?;
+        let mut end = attached.ending;
+        if let Some(control) = attached.control() {
+            end = match end {
+                Some(End::Broken) => end,
+                // What is there is taken first.
+                _ if attached.newer(control, seen).is_some() => None,
+                _ => stated(slots::state(control)).or(end),
+            };
+        }
+        if let Ok(attached) = &self.attached {
+            self.seen.doubt(attached);
+        }
+        if let Some(end) = end {
+            self.end(end);
+        }
+        self.attached().map(drop)
+    }
+
+    /// Takes the latest frame under a lease entry, which is given back with the hold.
+    #[inline]
+    fn take<'a, S: Keep>(
+        &'a mut self,
+        keep: impl FnOnce(&'a Arc<Shared>) -> S,
+    ) -> Result<Option<(Hold<S>, Frame)>, Error> {
+        let seen = self.seen.frame;
+        let attached = self.attached()?;
         // Before the first look at `latest`, as in `wait`.
         attached.failed_at = attached.control().map(slots::wake);
         let Some(taken) = attached.hold(seen) else {
+            return self.attend().map(|()| None);
+        };
+        let (latest, now) = (taken.latest, taken.found_ns);
+        let looked = attached.look_if_overdue(now);
+        if !attached.segment().intact() {
+            drop(Hold::new(&*attached.shared, taken));
+            return self.attend().map(|()| None);
+        }
+        let Ok(attached) = &self.attached else {
             return Ok(None);
         };
+        let mut hold = Hold::new(keep(&attached.shared), taken);
+        looked?;
         let Some(control) = attached.control() else {
             return Ok(None);
         };
-        let words = attached.words(control, taken.latest.slot);
-        if !attached.segment().intact() {
-            drop(Hold::new(&*attached.shared, taken));
-            return Ok(None);
-        }
-        Ok(Some((taken, words)))
-    }
-
-    /// What is known of a frame that was taken by its number.
-    fn receive(&mut self, number: u64, words: &Words, via: Via, now: u64) -> Result<Frame, Error> {
-        let skipped = self.seen.take(number);
+        let words = attached.words(control, latest.slot);
+        let skipped = self.seen.take(latest.frame);
         if self.wait_mode == WaitMode::Predict {
-            self.predictor.published(number, words.publish_ns);
+            self.predictor.published(latest.frame, words.publish_ns);
         }
-        let attached = self.attached.as_ref().map_err(|&end| Error::Ended {
-            name: self.name.clone(),
-            end,
-        })?;
-        let shape = attached.shape(words.header)?;
         let received = Received {
-            number,
+            number: latest.frame,
             skipped,
-            via,
+            via: Via::Leased,
         };
-        Ok(words.frame(attached, received, shape, now, &mut self.wall))
+        let shape = attached.shape(words.header)?;
+        let frame = words.frame(attached, received, shape, now, &mut self.wall);
+        if !hold.set_meta_len(shape, words.meta_len) {
+            return Err(meta_too_long(attached, &frame, &words));
+        }
+        Ok(Some((hold, frame)))
     }
 
     /// Takes the latest frame in place. `None`: there is nothing new that is whole, or this receiver
@@ -527,21 +559,8 @@ impl Receiver {
     /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits, [`Error::Ended`] when the segment
     /// has ended: [`reopen`](Self::reopen) finds the next one.
     pub fn lease(&mut self) -> Result<Option<Lease<'_>>, Error> {
-        let Some((taken, words)) = self.take()? else {
-            return Ok(None);
-        };
-        let (number, found_ns) = (taken.latest.frame, taken.found_ns);
-        let frame = self.receive(number, &words, Via::Leased, found_ns);
-        let Ok(attached) = &self.attached else {
-            return Ok(None);
-        };
-        // From here on every return gives the entry back.
-        let mut hold = Hold::new(&*attached.shared, taken);
-        let frame = frame?;
-        if !hold.set_meta_len(frame.shape, words.meta_len) {
-            return Err(meta_too_long(attached, &frame, &words));
-        }
-        Ok(Some(Lease { hold, frame }))
+        let taken = self.take(|shared| &**shared)?;
+        Ok(taken.map(|(hold, frame)| Lease { hold, frame }))
     }
 
     /// The same as [`lease`](Self::lease), for a lease that borrows nothing: it can be kept, queued and sent to other threads.
@@ -565,21 +584,8 @@ impl Receiver {
     ///
     /// As for [`lease`](Self::lease).
     pub fn lease_owned(&mut self) -> Result<Option<OwnedLease>, Error> {
-        let Some((taken, words)) = self.take()? else {
-            return Ok(None);
-        };
-        let (number, found_ns) = (taken.latest.frame, taken.found_ns);
-        let frame = self.receive(number, &words, Via::Leased, found_ns);
-        let Ok(attached) = &self.attached else {
-            return Ok(None);
-        };
-        // From here on every return gives the entry back.
-        let mut hold = Hold::new(Arc::clone(&attached.shared), taken);
-        let frame = frame?;
-        if !hold.set_meta_len(frame.shape, words.meta_len) {
-            return Err(meta_too_long(attached, &frame, &words));
-        }
-        Ok(Some(OwnedLease { hold, frame }))
+        let taken = self.take(Arc::clone)?;
+        Ok(taken.map(|(hold, frame)| OwnedLease { hold, frame }))
     }
 
     /// Copies the pixels of the latest frame over what is in `pixels`. `None`: there is nothing new that is whole, and `pixels` is
@@ -590,7 +596,7 @@ impl Receiver {
     /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits, [`Error::NoMemory`] if there is none
     /// for the copy, [`Error::Ended`] when the segment has ended: [`reopen`](Self::reopen) finds the next one.
     pub fn copy(&mut self, pixels: &mut Vec<u8>) -> Result<Option<Frame>, Error> {
-        self.copy_to(&mut Target::Vec(pixels), None)
+        self.copy_to(&mut Target::vec(pixels), None)
     }
 
     /// The same, and the bytes that the sender added to the frame over those in `meta`.
@@ -603,7 +609,7 @@ impl Receiver {
         pixels: &mut Vec<u8>,
         meta: &mut Vec<u8>,
     ) -> Result<Option<Frame>, Error> {
-        self.copy_to(&mut Target::Vec(pixels), Some(meta))
+        self.copy_to(&mut Target::vec(pixels), Some(meta))
     }
 
     /// The same into a slice, which must be as long as the frame. `None`: there is nothing new that is whole, and the slice holds
@@ -614,7 +620,7 @@ impl Receiver {
     /// [`Error::Length`] if the frame is of another length, which says its shape; that frame is not taken. Else as for
     /// [`copy`](Self::copy).
     pub fn copy_to_slice(&mut self, pixels: &mut [u8]) -> Result<Option<Frame>, Error> {
-        self.copy_to(&mut Target::Slice(pixels), None)
+        self.copy_to(&mut Target::slice(pixels), None)
     }
 
     /// The same, and the bytes that the sender added to the frame over those in `meta`.
@@ -635,18 +641,14 @@ impl Receiver {
         pixels: &mut Target<'_>,
         mut meta: Option<&mut Vec<u8>>,
     ) -> Result<Option<Frame>, Error> {
-        if let Target::Vec(pixels) = pixels {
-            pixels.clear();
-        }
+        pixels.clear();
         if let Some(meta) = &mut meta {
             meta.clear();
         }
         let copied = self.try_to_copy(pixels, &mut meta);
         if !matches!(copied, Ok(Some(_))) {
             // Nobody is to take bytes for a frame that may be torn.
-            if !matches!(copied, Err(Error::Length { .. })) {
-                pixels.clear();
-            }
+            pixels.clear();
             if let Some(meta) = &mut meta {
                 meta.clear();
             }
@@ -660,9 +662,10 @@ impl Receiver {
         meta: &mut Option<&mut Vec<u8>>,
     ) -> Result<Option<Frame>, Error> {
         let seen = self.seen.frame;
-        let attached = self.attend()?;
+        let attached = self.attached()?;
         attached.failed_at = Some(attached.control().map_or(0, slots::wake));
         if attached.control().is_none() {
+            self.attend()?;
             let (Ok(attached), seen, torn) = (&self.attached, &mut self.seen, &mut self.torn)
             else {
                 return Ok(None);
@@ -683,7 +686,7 @@ impl Receiver {
         };
         let mut torn = 0;
         let mut taken = None;
-        for _ in 0..if attached.can_lease() {
+        for _ in 0..if attached.can_hold() {
             COPIES_BEFORE_A_LEASE
         } else {
             COPIES
@@ -717,22 +720,50 @@ impl Receiver {
             taken = Some((latest, words, copied));
         }
         let intact = attached.segment().intact();
+        if matches!(taken, Some((_, _, Err(Error::Length { .. })))) {
+            // Not taken: the caller comes again with room for it, and may wait for it before.
+            attached.failed_at = None;
+        }
         self.torn += torn;
         let Some((latest, words, copied)) = taken.filter(|_| intact) else {
+            return self.attend().map(|()| None);
+        };
+        let Ok(attached) = &mut self.attached else {
             return Ok(None);
         };
         if matches!(copied, Err(Error::Length { .. })) {
             return Err(copied.expect_err("it is an error"));
         }
         let now = monotonic_ns();
-        let frame = self.receive(latest.frame, &words, Via::Copied, now);
-        let (_, fits) = copied?;
-        let frame = frame?;
-        match &self.attached {
-            Ok(attached) if !fits => Err(meta_too_long(attached, &frame, &words)),
-            _ => Ok(Some(frame)),
+        attached.look_if_overdue(now)?;
+        let skipped = self.seen.take(latest.frame);
+        if self.wait_mode == WaitMode::Predict {
+            self.predictor.published(latest.frame, words.publish_ns);
+        }
+        let received = Received {
+            number: latest.frame,
+            skipped,
+            via: Via::Copied,
+        };
+        let (shape, fits) = copied?;
+        let frame = words.frame(attached, received, shape, now, &mut self.wall);
+        if fits {
+            Ok(Some(frame))
+        } else {
+            Err(meta_too_long(attached, &frame, &words))
         }
     }
+}
+
+#[cold]
+fn ended(name: &Name, end: End) -> Error {
+    let name = name.clone();
+    Error::Ended { name, end }
+}
+
+/// When that long has passed, by the monotonic clock.
+fn deadline_ns(timeout: Duration) -> u64 {
+    monotonic_ns().saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// A frame that claims more of the sender's own bytes than a slot has.

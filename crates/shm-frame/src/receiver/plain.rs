@@ -34,6 +34,10 @@ pub(super) fn copy_plain(
     if !attached.segment().intact() {
         return Ok(None);
     }
+    if matches!(shape, Err(Error::Length { .. })) {
+        // Not taken: the caller comes again with room for it.
+        return Err(shape.expect_err("it is an error"));
+    }
     seen.stamp = Some(header.timestamp_ms);
     seen.taken_at = Some(Instant::now());
     let number = seen.frame + 1;
@@ -118,7 +122,7 @@ fn copy_still_picture(
     }
     let mut again = Vec::new();
     if attached.shape(second).ok()? == shape {
-        slots.copy(0, shape, &mut Target::Vec(&mut again)).ok()?;
+        slots.copy(0, shape, &mut Target::vec(&mut again)).ok()?;
         fence(Ordering::Acquire);
     }
     if again == pixels.bytes() && attached.shape(slots.header(0)).ok()? == shape {

@@ -153,12 +153,13 @@ impl Segment {
     /// [`Error::TakenOver`] when the name is another sender's by now. [`Error::Busy`] when another process does not let go of
     /// [`lock::NAME`]: after some time if this one is `patient`, else at once.
     pub(crate) fn create_next(&self, plan: Plan, patient: bool) -> Result<Self, Error> {
-        let next = Self::unnamed(&self.name, plan)?;
         let tries = if patient { NAME_LOCK_TRIES_AT_WORK } else { 1 };
+        // First: to reserve the memory in vain takes longer than anything else.
         lock_name(&self.file, &self.name, tries)?;
-        let placed = self.place(&next);
+        let placed =
+            Self::unnamed(&self.name, plan).and_then(|next| self.place(&next).map(|()| next));
         lock::give(&self.file, lock::NAME);
-        placed.map(|()| next)
+        placed
     }
 
     /// Gives this segment's name to the next one. The caller holds [`lock::NAME`].
@@ -282,13 +283,11 @@ impl Segment {
     /// A segment with everything in place but a name.
     fn unnamed(name: &Name, plan: Plan) -> Result<Self, Error> {
         let geometry = plan.geometry;
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .mode(plan.mode)
-            .custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC)
-            .open(DIRECTORY)
-            .map_err(|error| match errno_of(&error) {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).mode(plan.mode);
+        options.custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC);
+        let file =
+            OwnFile::open(|| options.open(DIRECTORY)).map_err(|error| match errno_of(&error) {
                 Errno::EROFS => refused(name, Errno::EROFS),
                 _ => name.failed("open(O_TMPFILE)", error),
             })?;
@@ -327,7 +326,7 @@ impl Segment {
             len: metadata.len(),
             session: plan.session,
             pid,
-            file: OwnFile::new(file),
+            file,
         })
     }
 }

@@ -9,25 +9,52 @@
 #![expect(unsafe_code, reason = "pthread_atfork and dup3")]
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
+use std::thread;
+use std::time::Duration;
 
 use nix::libc;
+
+use super::lock;
 
 /// Descriptors at one time whose locks a child must not keep; one for each sender, receiver and lease that lives on its own.
 const MAX_FILES: usize = 1024;
 const NONE: i32 = -1;
 
+/// How often to open a file again because another thread forks.
+const TRIES: u32 = 1000;
+/// How long to wait while one does.
+const FORK_TAKES: Duration = Duration::from_micros(50);
+
 /// Forks between the first process that looked and this one.
 static FORKS: AtomicU32 = AtomicU32::new(0);
+/// Forks that threads of this process began, and those of them that are over.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
+static OVER: AtomicU32 = AtomicU32::new(0);
 static FILES: [AtomicI32; MAX_FILES] = [const { AtomicI32::new(NONE) }; MAX_FILES];
 /// A descriptor of `/dev/null`.
 static NULL: AtomicI32 = AtomicI32::new(NONE);
 
+/// Runs before fork(2), in the thread that calls it.
+unsafe extern "C" fn before_fork() {
+    // Pairs with the fence in `OwnFile::open`: either that finds this fork, or the child finds the file in the table.
+    BEGUN.fetch_add(1, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+}
+
+/// Runs after it, in the parent.
+unsafe extern "C" fn in_parent() {
+    OVER.fetch_add(1, Ordering::SeqCst);
+}
+
 /// Runs in the child, before fork(2) returns there. It only stores and makes system calls, so it is async-signal-safe.
 unsafe extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    // Whatever other threads were about, they are not in this process.
+    OVER.store(BEGUN.load(Ordering::Relaxed), Ordering::Relaxed);
     let null = NULL.load(Ordering::Relaxed);
     for file in &FILES {
         let file = file.swap(NONE, Ordering::Relaxed);
@@ -38,8 +65,8 @@ unsafe extern "C" fn in_child() {
     }
 }
 
-/// Forks so far. What was opened at another count is another process's.
-pub(crate) fn count() -> u32 {
+/// Has every fork from now on counted.
+fn watch() {
     static WATCHED: OnceLock<Option<OwnedFd>> = OnceLock::new();
     WATCHED.get_or_init(|| {
         let null = File::open("/dev/null").ok().map(OwnedFd::from);
@@ -47,12 +74,11 @@ pub(crate) fn count() -> u32 {
             null.as_ref().map_or(NONE, AsRawFd::as_raw_fd),
             Ordering::Relaxed,
         );
-        // SAFETY: the handler has no arguments and makes async-signal-safe calls only. Without memory for the registration,
-        // its only failure, forks go unnoticed.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the handlers have no arguments, and the child's makes async-signal-safe calls only. Without memory for the
+        // registration, its only failure, forks go unnoticed.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
         null
     });
-    FORKS.load(Ordering::Relaxed)
 }
 
 /// An open file whose locks are this process's alone.
@@ -64,8 +90,28 @@ pub(crate) struct OwnFile {
 }
 
 impl OwnFile {
-    pub(crate) fn new(file: File) -> Self {
-        let forks = count();
+    /// Opens a file that no child of a fork keeps open: not even one that another thread makes between the two steps, opening
+    /// it and putting it in the table. Then it is opened again; the child has a description on which there never is a lock.
+    pub(crate) fn open(open: impl Fn() -> io::Result<File>) -> io::Result<Self> {
+        watch();
+        for _ in 0..TRIES {
+            let begun = BEGUN.load(Ordering::SeqCst);
+            if begun != OVER.load(Ordering::SeqCst) {
+                thread::sleep(FORK_TAKES);
+                continue;
+            }
+            let file = Self::registered(open()?);
+            // Pairs with the fence in `before_fork`.
+            fence(Ordering::SeqCst);
+            if BEGUN.load(Ordering::SeqCst) == begun {
+                return Ok(file);
+            }
+        }
+        // A process that does nothing but fork.
+        open().map(Self::registered)
+    }
+
+    fn registered(file: File) -> Self {
         let number = file.as_raw_fd();
         // With the table full, a child of a fork keeps this file's locks alive, as without this module.
         let registered = FILES.iter().find(|entry| {
@@ -76,13 +122,14 @@ impl OwnFile {
         Self {
             registered,
             file,
-            forks,
+            forks: FORKS.load(Ordering::Relaxed),
         }
     }
 
     /// Whether this process opened it, and not one that this was forked from.
+    #[inline]
     pub(crate) fn is_ours(&self) -> bool {
-        self.forks == count()
+        self.forks == FORKS.load(Ordering::Relaxed)
     }
 }
 
@@ -95,19 +142,22 @@ impl std::ops::Deref for OwnFile {
 }
 
 impl AsFd for OwnFile {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        // Before the number is closed and can be another file's. In a child the handler has emptied the entry, and it may be
-        // another's by now.
-        if let Some(entry) = self.registered
-            && self.is_ours()
-        {
+        if !self.is_ours() {
+            // The handler has emptied the entry, which may be another file's by now, and the locks are the parent's.
+            return;
+        }
+        // Before the number is closed and can be another file's.
+        if let Some(entry) = self.registered {
             entry.store(NONE, Ordering::Relaxed);
         }
+        // A child that was forked since has the description open. It keeps no locks alive.
+        lock::give_all(&self.file);
     }
 }

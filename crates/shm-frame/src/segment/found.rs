@@ -1,6 +1,6 @@
 //! What stands behind a name: opened, looked at, judged; nothing is changed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::thread;
@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{Uid, User};
 
+use super::fork::OwnFile;
 use super::lock;
 use crate::protocol::header::FrameHeader;
 use crate::protocol::layout::{Claims, NoClaims, PAGE, PageBytes, VERSION};
@@ -60,7 +61,7 @@ pub(crate) enum Contents {
 /// A file of some name in `/dev/shm`, open.
 pub(crate) struct Found {
     pub(crate) name: Name,
-    pub(crate) file: File,
+    pub(crate) file: OwnFile,
     pub(crate) metadata: fs::Metadata,
     /// `Err`: why it is open for reading only.
     writable: Result<(), Errno>,
@@ -80,13 +81,11 @@ impl Found {
     fn open_with(name: &Name, write: bool) -> Result<Option<Self>, Error> {
         let path = name.path();
         let open = |write| {
-            fs::OpenOptions::new()
-                .read(true)
-                .write(write)
-                // NONBLOCK: a FIFO would block. NOFOLLOW: a link may point anywhere.
-                .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_CLOEXEC)
-                .open(&path)
-                .map_err(|error| errno_of(&error))
+            let mut options = fs::OpenOptions::new();
+            options.read(true).write(write);
+            // NONBLOCK: a FIFO would block. NOFOLLOW: a link may point anywhere.
+            options.custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_CLOEXEC);
+            OwnFile::open(|| options.open(&path)).map_err(|error| errno_of(&error))
         };
         let not = |what| Error::NotAFile {
             name: name.clone(),

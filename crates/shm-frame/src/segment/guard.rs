@@ -211,23 +211,27 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut l
     }
 }
 
-/// Maps zero pages from `address` to the end of the guarded mapping that it is in, if it is in one.
-fn patch(address: usize) -> bool {
-    let page = (address / PAGE) as u64;
-    let found = TABLE.iter().find_map(|entry| {
+/// The guarded mapping that a page is in: its entry, whether it may be written, and the pages from this one to its end.
+fn guarded(page: u64) -> Option<(&'static Entry, bool, u64)> {
+    TABLE.iter().find_map(|entry| {
+        // One load: the base, length and access are those of one mapping.
         // Acquire: pairs with the Release in `new`.
         let range = Range::unpack(entry.range.load(Ordering::Acquire));
         let pages = range.pages_from(page);
-        (range.base_page != 0 && pages > 0).then_some((entry, range, pages))
-    });
-    let Some((entry, range, pages)) = found else {
+        (range.base_page != 0 && pages > 0).then_some((entry, range.writable, pages))
+    })
+}
+
+/// Maps zero pages from `address` to the end of the guarded mapping that it is in, if it is in one.
+fn patch(address: usize) -> bool {
+    let Some((entry, writable, pages)) = guarded((address / PAGE) as u64) else {
         return false;
     };
     // Release: pairs with the Acquire in `hit`.
     entry.hit.store(true, Ordering::Release);
     // No more than the mapping allows, and nothing that is counted against a limit: neither read-only nor shared pages are data
     // (setrlimit(2), RLIMIT_DATA), and NORESERVE lets a segment be larger than memory (mmap(2)).
-    let (protection, sharing) = if range.writable {
+    let (protection, sharing) = if writable {
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)
     } else {
         (libc::PROT_READ, libc::MAP_PRIVATE)
@@ -262,6 +266,32 @@ mod tests {
         assert_eq!(Range::new(PAGE + 1, PAGE, true), None);
         assert_eq!(Range::new(PAGE, PAGE << COUNT_BITS, true), None);
         assert_eq!(Range::new(PAGE << BASE_BITS, PAGE, true), None);
+    }
+
+    #[test]
+    fn an_entry_that_changes_hands_never_covers_more_than_one_of_its_mappings() {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        // Far beyond what the other tests of this process map: nothing is touched here.
+        let base = PAGE << 34;
+        let (low, high) = ((base, PAGE), (base + 4 * PAGE, 9 * PAGE));
+        // In neither: but in one that has the first one's base and the second one's length.
+        let between = (base / PAGE) as u64 + 2;
+        let owner = std::thread::spawn(move || {
+            let mut turns = 0_u64;
+            while !DONE.load(Ordering::Relaxed) {
+                for (base, len) in [low, high] {
+                    // SAFETY: nobody maps these pages, so no fault is ever found in them.
+                    drop(unsafe { Guard::new(base, len, false) });
+                }
+                turns += 1;
+            }
+            turns
+        });
+        for _ in 0..1_000_000 {
+            assert!(guarded(between).is_none());
+        }
+        DONE.store(true, Ordering::Relaxed);
+        assert!(owner.join().unwrap() > 0);
     }
 
     proptest! {

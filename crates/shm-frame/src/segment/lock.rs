@@ -55,6 +55,16 @@ pub(crate) fn give(file: impl AsFd, at: usize) {
     let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&byte(at, libc::F_UNLCK)));
 }
 
+/// Gives all locks back that this open file description has, wherever else it is open.
+pub(crate) fn give_all(file: impl AsFd) {
+    let all = libc::flock {
+        // To the end, wherever that is (fcntl(2)).
+        l_len: 0,
+        ..byte(0, libc::F_UNLCK)
+    };
+    let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&all));
+}
+
 /// Whether somebody holds the lock on a byte alone. Needs permission to read.
 pub(crate) fn held(file: impl AsFd, at: usize) -> Result<bool, Errno> {
     // Asks for a read lock: only a writer's lock conflicts with one, and taking that needs permission to write. Else

@@ -48,8 +48,9 @@ impl Mapping {
             .read(true)
             .write(access == Access::Write)
             .custom_flags(libc::O_CLOEXEC)
-            .open(path)
-            .map_err(|source| name.failed("open(/proc/self/fd)", source))?;
+            .open(path);
+        // Without /proc a child of a fork that has the mapping keeps its parent's locks alive.
+        let own = own.as_ref().map_or_else(|_| file.as_fd(), AsFd::as_fd);
         let mut options = MmapOptions::new();
         options.offset(at as u64).len(len);
         let file = own.as_raw_fd();
@@ -69,27 +70,50 @@ impl Mapping {
 
 /// Where pixels are copied to.
 #[derive(Debug)]
-pub(crate) enum Target<'a> {
-    /// Whatever is in it is replaced.
+pub(crate) struct Target<'a> {
+    bytes: TargetBytes<'a>,
+    /// Bytes were copied there, which may be torn.
+    written: bool,
+}
+
+#[derive(Debug)]
+enum TargetBytes<'a> {
     Vec(&'a mut Vec<u8>),
-    /// As long as the pixels.
     Slice(&'a mut [u8]),
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// Whatever is in it is replaced.
+    pub(crate) fn vec(pixels: &'a mut Vec<u8>) -> Self {
+        Self {
+            bytes: TargetBytes::Vec(pixels),
+            written: false,
+        }
+    }
+
+    /// As long as the pixels.
+    pub(crate) fn slice(pixels: &'a mut [u8]) -> Self {
+        Self {
+            bytes: TargetBytes::Slice(pixels),
+            written: false,
+        }
+    }
+
     /// Leaves no bytes of a copy that failed: they may be torn.
     pub(crate) fn clear(&mut self) {
-        match self {
-            Self::Vec(pixels) => pixels.clear(),
-            Self::Slice(pixels) => pixels.fill(0),
+        match &mut self.bytes {
+            TargetBytes::Vec(pixels) => pixels.clear(),
+            TargetBytes::Slice(pixels) if self.written => pixels.fill(0),
+            TargetBytes::Slice(_) => {}
         }
+        self.written = false;
     }
 
     /// What was copied.
     pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Vec(pixels) => pixels,
-            Self::Slice(pixels) => pixels,
+        match &self.bytes {
+            TargetBytes::Vec(pixels) => pixels,
+            TargetBytes::Slice(pixels) => pixels,
         }
     }
 }
@@ -246,8 +270,8 @@ impl Slots {
         target: &mut Target<'_>,
     ) -> Result<(), Error> {
         let start = self.pixels_start(slot, shape);
-        match target {
-            Target::Vec(pixels) => {
+        match &mut target.bytes {
+            TargetBytes::Vec(pixels) => {
                 pixels.clear();
                 pixels
                     .try_reserve_exact(shape.bytes())
@@ -257,11 +281,12 @@ impl Slots {
                 // SAFETY: that many bytes were reserved and copied.
                 unsafe { pixels.set_len(shape.bytes()) };
             }
-            Target::Slice(pixels) if pixels.len() == shape.bytes() => {
+            TargetBytes::Slice(pixels) if pixels.len() == shape.bytes() => {
+                target.written = true;
                 // SAFETY: the room was checked on one side, and the length on the other.
                 unsafe { copy::copy(pixels.as_mut_ptr(), start, shape.bytes()) };
             }
-            Target::Slice(pixels) => {
+            TargetBytes::Slice(pixels) => {
                 let got = pixels.len();
                 return Err(Error::Length { shape, got });
             }
@@ -279,6 +304,9 @@ impl Slots {
     /// Copies the sender's own bytes into the slot that is being written. `false`: there is no room for them.
     pub(crate) fn write_meta(&self, writing: &mut Writing, shape: Shape, meta: &[u8]) -> bool {
         assert!(self.access == Access::Write, "slots mapped for reading");
+        if meta.is_empty() {
+            return true;
+        }
         let Some(start) = self.meta_start(writing.slot(), shape, meta.len()) else {
             return false;
         };
@@ -289,6 +317,9 @@ impl Slots {
 
     /// The sender's own bytes in a slot that its receiver holds. `None`: so many do not fit in it.
     pub(crate) fn meta<'a>(&'a self, held: &'a Held, shape: Shape, len: usize) -> Option<&'a [u8]> {
+        if len == 0 {
+            return Some(&[]);
+        }
         let start = self.meta_start(held.slot(), shape, len)?;
         // SAFETY: the room was checked, and `held` keeps the sender from writing, as for the pixels.
         Some(unsafe { std::slice::from_raw_parts(start, len) })
@@ -304,6 +335,9 @@ impl Slots {
         target: &mut Vec<u8>,
     ) -> bool {
         target.clear();
+        if len == 0 {
+            return true;
+        }
         let Some(start) = self.meta_start(slot, shape, len) else {
             return false;
         };

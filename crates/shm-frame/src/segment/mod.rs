@@ -20,6 +20,9 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+
 use self::fork::OwnFile;
 use self::found::{Contents, FileId, Found};
 use self::mapping::{Access, Control, Slots};
@@ -72,7 +75,7 @@ impl Segment {
             len: found.metadata.len(),
             session: claims.map_or(0, |claims| claims.session),
             pid: claims.map_or(0, |claims| claims.pid),
-            file: OwnFile::new(found.file),
+            file: found.file,
         })
     }
 
@@ -146,9 +149,11 @@ impl Segment {
         // zeros because of a hole that was touched, the flag says so after.
         let same = self.control.as_ref().is_none_or(|control| {
             let page = control.page();
-            page.magic.load(Ordering::Acquire) == MAGIC
+            page.magic.load(Ordering::Relaxed) == MAGIC
                 && page.session.load(Ordering::Relaxed) == self.session
         });
+        // The flags are looked at after. A fence and Relaxed loads, since the page may be mapped for reading only.
+        fence(Ordering::Acquire);
         same && !self.slots.truncated() && !self.control.as_ref().is_some_and(Control::truncated)
     }
 
@@ -165,11 +170,14 @@ impl Segment {
         })
     }
 
-    /// Bytes of memory that the file has: a sparse one has less than its length, and reading it would reserve more.
-    pub(crate) fn reserved(&self) -> Result<usize, Error> {
-        let metadata = self.file.metadata();
-        let metadata = metadata.map_err(|error| self.name.failed("fstat", error))?;
-        Ok(usize::try_from(metadata.blocks() * 512).unwrap_or(usize::MAX))
+    /// Bytes at the file's beginning that are memory: to read a hole would reserve some (lseek(2), `SEEK_HOLE`).
+    pub(crate) fn bytes_before_a_hole(&self) -> Result<usize, Error> {
+        match lseek(&self.file, 0, Whence::SeekHole) {
+            Ok(at) => Ok(usize::try_from(at).unwrap_or(0)),
+            // It is empty by now.
+            Err(Errno::ENXIO) => Ok(0),
+            Err(errno) => Err(self.name.failed("lseek", errno)),
+        }
     }
 
     /// What a look at the file says. For every [`LOOK`].
@@ -178,7 +186,9 @@ impl Segment {
             .file
             .metadata()
             .map_err(|error| self.name.failed("fstat", error))?;
-        Ok(if metadata.len() != self.len || !self.intact() {
+        // Its sender reserved all of it: who comes later takes a file with holes for no segment.
+        let holes = self.control.is_some() && metadata.blocks() * 512 < self.len;
+        Ok(if metadata.len() != self.len || holes || !self.intact() {
             Look::Broken
         } else if metadata.nlink() == 0 {
             Look::Nameless
@@ -190,6 +200,9 @@ impl Segment {
 
 /// How often to look whether a segment is what it was.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
+/// The same in ns of the monotonic clock.
+#[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
+pub(crate) const LOOK_NS: u64 = LOOK.as_nanos() as u64;
 
 /// What has become of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

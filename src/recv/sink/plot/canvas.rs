@@ -1,4 +1,4 @@
-//! A gray picture to draw on, with OpenCV's own letters: a PNG needs no fonts on the machine.
+//! A gray picture to draw on. Its letters are OpenCV's own: no fonts are needed on the machine.
 
 use anyhow::{Result, ensure};
 use opencv::core::{
@@ -11,7 +11,7 @@ use plotters_backend::{
 };
 
 const FONT: i32 = imgproc::FONT_HERSHEY_SIMPLEX;
-/// The height of its letters from line to line at scale 1, in pixels.
+/// The font's line height at scale 1, in pixels.
 const FONT_SIZE: f64 = 30.0;
 
 pub(crate) struct Canvas {
@@ -37,7 +37,7 @@ impl Canvas {
     }
 }
 
-/// How light it is on white.
+/// The gray level of a colour on white.
 fn level(color: BackendColor) -> Scalar {
     let (r, g, b) = color.rgb;
     let opaque = 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
@@ -184,7 +184,8 @@ impl DrawingBackend for &mut Canvas {
     }
 }
 
-/// Draws upright beside the picture, and then each pixel where it belongs when the text is turned.
+/// Draws a text. It is drawn upright on a picture of its own first; then each pixel is put where it
+/// belongs after the text is turned.
 fn draw_text(
     picture: &mut Mat,
     text: &str,

@@ -1,10 +1,10 @@
-//! The delays as a drawing: over time, and how they spread.
+//! `--plot`: the delays as a drawing, over time and as a histogram.
 
 mod canvas;
 
 use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
@@ -14,60 +14,94 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Rectangle};
 use plotters::prelude::{BindKeyPoints, DrawingBackend, IntoLogRange, SVGBackend};
 use plotters::style::{BLACK, Color, RGBColor};
+use shm_frame::Frame;
 
 use self::canvas::Canvas;
+use super::Sink;
+use crate::recv::args::Args;
 use crate::recv::histogram::{self, Bin};
 use crate::recv::tally::Tally;
-use crate::units::ms;
+use crate::units::{counted, ms};
 
 /// The size of a drawing, in pixels.
 const SIZE: (u32, u32) = (960, 720);
-/// The most points that are kept. A drawing has no more columns.
+/// The most points that are kept: twice the columns of a drawing.
 const POINTS: usize = 1920;
-/// What is told apart at least, in ms; a logarithm has no 0.
+/// The shortest delay that is drawn, in ms: the axis is logarithmic and has no 0.
 const LEAST: f64 = 0.001;
-/// Where the last bin ends, which has no end: an hour.
+/// Where the last bin is drawn to end: an hour. The bin itself has no end.
 const LAST_NS: u64 = 3_600_000_000_000;
 const GRAY: RGBColor = RGBColor(160, 160, 160);
 
-/// Keeps the delays in bounded memory, and draws them in the end.
+/// Keeps the delays in bounded memory, and draws them at the end.
 #[derive(Debug)]
-pub(crate) struct Plot {
+struct Plot {
     path: PathBuf,
+    /// The segment's name, for the title.
+    name: String,
     begin: Option<Instant>,
     points: Vec<Point>,
-    /// Frames to a point.
+    /// Frames per point.
     each: usize,
-    /// Frames in the last point.
+    /// Frames in the last point so far.
     last: usize,
 }
 
-/// Some frames, one after the other.
+/// Some consecutive frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Point {
-    /// When the first of them came, in s after the first of all.
+    /// When the first of them came, in s after the very first frame.
     seconds: f64,
     /// The shortest and the longest delay, in ms: no peak gets lost.
     min: f64,
     max: f64,
 }
 
+pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
+    let Some(path) = &args.plot else {
+        return Ok(None);
+    };
+    // A wrong path is an error now, not after a long run.
+    fs::write(path, "").with_context(|| format!("--plot {}", path.display()))?;
+    Ok(Some(Box::new(Plot::new(
+        path.clone(),
+        args.name.to_string(),
+    ))))
+}
+
+impl Sink for Plot {
+    fn name(&self) -> &'static str {
+        "plot"
+    }
+
+    fn wants_pixels(&self) -> bool {
+        false
+    }
+
+    fn note(&mut self, frame: Frame) {
+        // The age of a frame that was there before is no delay.
+        if !frame.found {
+            let begin = *self.begin.get_or_insert_with(Instant::now);
+            self.put(begin.elapsed().as_secs_f64(), ms(frame.delay_ns).max(LEAST));
+        }
+    }
+
+    fn conclude(&mut self, tally: &Tally) -> Result<()> {
+        self.write(tally)
+            .with_context(|| format!("--plot {}", self.path.display()))
+    }
+}
+
 impl Plot {
-    pub(crate) fn new(path: &Path) -> Result<Self> {
-        // What is wrong with the path is known now, and not after a long run.
-        fs::write(path, "").with_context(|| format!("--plot {}", path.display()))?;
-        Ok(Self {
-            path: path.to_owned(),
+    fn new(path: PathBuf, name: String) -> Self {
+        Self {
+            path,
+            name,
             begin: None,
             points: Vec::new(),
             each: 1,
             last: 0,
-        })
-    }
-
-    pub(crate) fn add(&mut self, delay_ns: i64) {
-        let begin = *self.begin.get_or_insert_with(Instant::now);
-        self.put(begin.elapsed().as_secs_f64(), ms(delay_ns).max(LEAST));
+        }
     }
 
     fn put(&mut self, seconds: f64, delay: f64) {
@@ -100,27 +134,28 @@ impl Plot {
         self.last = 1;
     }
 
-    /// Draws them into the file.
-    pub(crate) fn finish(&self, name: &str, tally: &Tally) -> Result<()> {
-        let failed = || format!("--plot {}", self.path.display());
+    /// Draws the delays into the file.
+    fn write(&self, tally: &Tally) -> Result<()> {
+        let name = &self.name;
         let title = match tally.delays.quantiles() {
-            Some(delays) => format!("{name}: {} frames, delay {delays}", tally.frames),
+            Some(delays) => {
+                format!("{name}: {}, delay {delays}", counted(tally.frames, "frame"))
+            }
             None => format!("{name}: no frames"),
         };
         let bins = histogram::bins(&tally.delays.times, histogram::FINE);
         let bytes = if self.path.extension().is_some_and(|ending| ending == "svg") {
             let mut text = String::new();
             let svg = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-            self.draw(&svg, &title, &bins).with_context(failed)?;
+            self.draw(&svg, &title, &bins)?;
             drop(svg);
             text.into_bytes()
         } else {
-            let mut canvas = Canvas::new(SIZE).with_context(failed)?;
-            self.draw(&(&mut canvas).into_drawing_area(), &title, &bins)
-                .with_context(failed)?;
-            canvas.png().with_context(failed)?
+            let mut canvas = Canvas::new(SIZE)?;
+            self.draw(&(&mut canvas).into_drawing_area(), &title, &bins)?;
+            canvas.png()?
         };
-        fs::write(&self.path, bytes).with_context(failed)
+        Ok(fs::write(&self.path, bytes)?)
     }
 
     fn draw<B: DrawingBackend>(
@@ -158,7 +193,7 @@ impl Plot {
         let delays = if self.points.is_empty() {
             0.1..1.0
         } else {
-            // So that the extremes are not on the frame.
+            // A margin, so that the extremes are not drawn on the border.
             min * 0.9..max * 1.1
         };
         let marks = marks(&delays);
@@ -178,7 +213,7 @@ impl Plot {
             .y_desc("delay (ms)")
             .y_label_formatter(&|delay| label(*delay))
             .draw()?;
-        // A dot where the longest delay is, and a stroke down to the shortest.
+        // A dot at the longest delay, and a stroke down to the shortest.
         chart.draw_series(self.points.iter().map(|point| {
             let line = vec![(point.seconds, point.min), (point.seconds, point.max)];
             PathElement::new(line, BLACK)
@@ -237,7 +272,8 @@ fn draw_spread<B: DrawingBackend>(area: &DrawingArea<B, Shift>, bins: &[Bin]) ->
     Ok(())
 }
 
-/// Where an axis of delays is marked: 1, 2 and 5 in every decade; if that is next to nothing, all digits, and then tenths.
+/// The marks of an axis of delays: 1, 2 and 5 in every decade; if these are less than three, all
+/// digits; if those are less than three, tenths.
 fn marks(delays: &Range<f64>) -> Vec<f64> {
     let within = |steps: &[f64]| -> Vec<f64> {
         (-3..7)
@@ -254,7 +290,7 @@ fn marks(delays: &Range<f64>) -> Vec<f64> {
         .unwrap_or_else(|| within(&tenths))
 }
 
-/// A mark's number, without the noise of its binary digits.
+/// A mark's number, without rounding errors such as 0.30000000000000004.
 fn label(delay: f64) -> String {
     ((delay * 1e4).round() / 1e4).to_string()
 }
@@ -265,13 +301,7 @@ mod tests {
 
     #[test]
     fn a_long_run_is_kept_in_bounded_memory_with_its_extremes() {
-        let mut plot = Plot {
-            path: PathBuf::new(),
-            begin: None,
-            points: Vec::new(),
-            each: 1,
-            last: 0,
-        };
+        let mut plot = Plot::new(PathBuf::new(), String::new());
         for i in 0..100_000_u32 {
             let delay = match i {
                 777 => 9.0,

@@ -1,0 +1,223 @@
+//! A file that we opened, as FFmpeg's input or output: it is opened once, whatever its name looks like, and a signal ends
+//! a read that waits.
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::{ptr, slice};
+
+use ffmpeg_sys_the_third::{
+    AVERROR, AVERROR_EOF, AVERROR_EXIT, AVIOContext, AVIOInterruptCB, AVSEEK_FORCE, AVSEEK_SIZE,
+    av_freep, av_malloc, avio_alloc_context, avio_context_free, avio_flush,
+};
+use nix::errno::Errno;
+use nix::libc::{self, c_int};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Error;
+use crate::stop;
+
+/// How long a read waits at a time, in ms, so that a signal is answered.
+const SLICE: u16 = 50;
+/// Bytes that FFmpeg reads or writes at once.
+const BUFFER: usize = 64 << 10;
+
+/// What FFmpeg asks in between while it waits: whether to give up.
+pub(super) const INTERRUPT: AVIOInterruptCB = AVIOInterruptCB {
+    callback: Some(interrupted),
+    opaque: ptr::null_mut(),
+};
+
+extern "C" fn interrupted(_: *mut c_void) -> c_int {
+    stop::requested().into()
+}
+
+/// A file and FFmpeg's context for it. To be dropped after what uses it.
+#[derive(Debug)]
+pub(super) struct Io {
+    context: *mut AVIOContext,
+    /// The callbacks' own. A pointer: they use it while FFmpeg has it.
+    file: *mut Stream,
+}
+
+// SAFETY: context and file are not bound to the thread that made them, and this is their one owner.
+unsafe impl Send for Io {}
+
+#[derive(Debug)]
+struct Stream {
+    file: File,
+    /// What failed, which FFmpeg tells as a number alone.
+    error: Option<io::Error>,
+}
+
+impl Io {
+    /// A file to read.
+    pub(super) fn reader(file: File) -> Result<Self, Error> {
+        Self::new(file, false)
+    }
+
+    /// A file to write.
+    pub(super) fn writer(file: File) -> Result<Self, Error> {
+        Self::new(file, true)
+    }
+
+    fn new(mut file: File, writes: bool) -> Result<Self, Error> {
+        let seeks = file.stream_position().is_ok();
+        let file = Box::into_raw(Box::new(Stream { file, error: None }));
+        let mut io = Self {
+            context: ptr::null_mut(),
+            file,
+        };
+        // SAFETY: takes a number.
+        let buffer = unsafe { av_malloc(BUFFER) };
+        if buffer.is_null() {
+            return Err(Error::NO_MEMORY);
+        }
+        let (read, write): (Option<ReadCall>, Option<WriteCall>) = if writes {
+            (None, Some(write))
+        } else {
+            (Some(read), None)
+        };
+        let seek: Option<SeekCall> = if seeks { Some(seek) } else { None };
+        let length = c_int::try_from(BUFFER).map_err(|_| Error::NO_MEMORY)?;
+        // SAFETY: buffer and file live as long as the context, which is freed before them.
+        io.context = unsafe {
+            avio_alloc_context(
+                buffer.cast(),
+                length,
+                writes.into(),
+                file.cast(),
+                read,
+                write,
+                seek,
+            )
+        };
+        if io.context.is_null() {
+            let mut buffer = buffer;
+            // SAFETY: the buffer was allocated there, and has no owner.
+            unsafe { av_freep((&raw mut buffer).cast()) };
+            return Err(Error::NO_MEMORY);
+        }
+        Ok(io)
+    }
+
+    /// For the context of the format.
+    pub(super) fn as_mut_ptr(&mut self) -> *mut AVIOContext {
+        self.context
+    }
+
+    /// Writes what is buffered.
+    pub(super) fn flush(&mut self) {
+        // SAFETY: the context is valid.
+        unsafe { avio_flush(self.context) };
+    }
+
+    /// The error that a read or a write had, once.
+    pub(super) fn take_error(&mut self) -> Option<io::Error> {
+        self.stream().error.take()
+    }
+
+    /// The file itself.
+    pub(super) fn file(&mut self) -> &mut File {
+        &mut self.stream().file
+    }
+
+    fn stream(&mut self) -> &mut Stream {
+        // SAFETY: valid until `drop`; callbacks use it during calls of FFmpeg's alone.
+        unsafe { &mut *self.file }
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        if !self.context.is_null() {
+            // SAFETY: the context is valid.
+            let context = unsafe { &mut *self.context };
+            // SAFETY: the buffer is the context's own; FFmpeg may have replaced it.
+            unsafe { av_freep((&raw mut context.buffer).cast()) };
+            // SAFETY: what used the context was dropped before.
+            unsafe { avio_context_free(&raw mut self.context) };
+        }
+        // SAFETY: from `Box::into_raw`, and the callbacks are gone.
+        drop(unsafe { Box::from_raw(self.file) });
+    }
+}
+
+type ReadCall = unsafe extern "C" fn(*mut c_void, *mut u8, c_int) -> c_int;
+type WriteCall = unsafe extern "C" fn(*mut c_void, WriteBuffer, c_int) -> c_int;
+type SeekCall = unsafe extern "C" fn(*mut c_void, i64, c_int) -> i64;
+#[cfg(ffmpeg_7_0)]
+type WriteBuffer = *const u8;
+#[cfg(not(ffmpeg_7_0))]
+type WriteBuffer = *mut u8;
+
+/// Reads what there is, and waits for it.
+unsafe extern "C" fn read(file: *mut c_void, buffer: *mut u8, length: c_int) -> c_int {
+    // SAFETY: the pointer that `new` gave to the context, which nobody else uses meanwhile.
+    let stream = unsafe { &mut *file.cast::<Stream>() };
+    // SAFETY: FFmpeg's buffer of that length.
+    let buffer = unsafe { slice::from_raw_parts_mut(buffer, usize::try_from(length).unwrap_or(0)) };
+    loop {
+        if stop::requested() {
+            return AVERROR_EXIT;
+        }
+        let mut polled = [PollFd::new(stream.file.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, PollTimeout::from(SLICE)) {
+            Ok(0) | Err(Errno::EINTR) => continue,
+            // Errors are for the read to find.
+            Ok(_) | Err(_) => {}
+        }
+        return match stream.file.read(buffer) {
+            Ok(0) => AVERROR_EOF,
+            Ok(read) => c_int::try_from(read).unwrap_or(length),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => continue,
+                _ => stream.fail(error),
+            },
+        };
+    }
+}
+
+unsafe extern "C" fn write(file: *mut c_void, buffer: WriteBuffer, length: c_int) -> c_int {
+    // SAFETY: as in `read`.
+    let stream = unsafe { &mut *file.cast::<Stream>() };
+    // SAFETY: FFmpeg's buffer of that length.
+    let buffer = unsafe { slice::from_raw_parts(buffer, usize::try_from(length).unwrap_or(0)) };
+    match stream.file.write_all(buffer) {
+        Ok(()) => length,
+        Err(error) => stream.fail(error),
+    }
+}
+
+unsafe extern "C" fn seek(file: *mut c_void, offset: i64, whence: c_int) -> i64 {
+    // SAFETY: as in `read`.
+    let stream = unsafe { &mut *file.cast::<Stream>() };
+    let to = match whence & !AVSEEK_FORCE {
+        AVSEEK_SIZE => return stream.size(),
+        libc::SEEK_SET => SeekFrom::Start(offset.max(0).unsigned_abs()),
+        libc::SEEK_CUR => SeekFrom::Current(offset),
+        libc::SEEK_END => SeekFrom::End(offset),
+        _ => return AVERROR(libc::EINVAL).into(),
+    };
+    match stream.file.seek(to) {
+        Ok(position) => i64::try_from(position).unwrap_or(i64::MAX),
+        Err(error) => stream.fail(error).into(),
+    }
+}
+
+impl Stream {
+    fn size(&mut self) -> i64 {
+        match self.file.metadata() {
+            Ok(metadata) => i64::try_from(metadata.len()).unwrap_or(i64::MAX),
+            Err(error) => self.fail(error).into(),
+        }
+    }
+
+    /// Keeps the first error, and gives its number.
+    fn fail(&mut self, error: io::Error) -> c_int {
+        let number = error.raw_os_error().unwrap_or(libc::EIO);
+        self.error.get_or_insert(error);
+        AVERROR(number)
+    }
+}

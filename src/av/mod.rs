@@ -1,0 +1,96 @@
+//! Films and recordings, by FFmpeg's libraries: libavformat, libavcodec and libswscale.
+//!
+//! | what | where |
+//! |---|---|
+//! | objects of those libraries, owned and freed | `owned` |
+//! | a file of ours as FFmpeg's input or output | `io` |
+//! | from a file to decoded frames with their times | `reader` |
+//! | from a decoded frame to pixels, as it is to be seen | `picture`; `scale` converts, `turn` rotates |
+//! | from pixels to a file | `writer` |
+//!
+//! The bindings are used as they are. The safe wrapper around them, `ffmpeg-the-third`, panics on values that it does not know,
+//! and lacks input and output of one's own.
+#![expect(
+    unsafe_code,
+    reason = "FFmpeg is a C library, and all calls of it are here"
+)]
+
+mod io;
+mod owned;
+mod picture;
+mod reader;
+mod scale;
+mod turn;
+
+use std::ffi::CStr;
+use std::fmt;
+
+use ffmpeg_sys_the_third::{
+    AV_LOG_QUIET, AVERROR, AVERROR_EOF, AVERROR_EXIT, AVERROR_INVALIDDATA, AVPixFmtDescriptor,
+    AVRational, av_log_set_level, av_strerror,
+};
+use nix::libc::{self, c_int};
+
+pub(crate) use self::picture::Picture;
+pub(crate) use self::reader::Reader;
+
+/// An error that FFmpeg reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Error(c_int);
+
+impl Error {
+    const END: Self = Self(AVERROR_EOF);
+    const INTERRUPTED: Self = Self(AVERROR_EXIT);
+    const INVALID: Self = Self(AVERROR_INVALIDDATA);
+    const AGAIN: Self = Self(AVERROR(libc::EAGAIN));
+    const NO_MEMORY: Self = Self(AVERROR(libc::ENOMEM));
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0_u8; 128];
+        // SAFETY: the buffer has that length, and gets a text with its 0.
+        unsafe { av_strerror(self.0, text.as_mut_ptr().cast(), text.len()) };
+        let text = CStr::from_bytes_until_nul(&text).unwrap_or(c"unknown error");
+        f.write_str(&text.to_string_lossy())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The value of a call, which is negative when it failed.
+fn check(code: c_int) -> Result<c_int, Error> {
+    if code < 0 { Err(Error(code)) } else { Ok(code) }
+}
+
+/// Silences FFmpeg's log: our errors carry the cause.
+fn quiet() {
+    // SAFETY: stores a number.
+    unsafe { av_log_set_level(AV_LOG_QUIET) };
+}
+
+/// Ticks of a time base in ns. Saturates.
+fn nanoseconds(ticks: i64, base: AVRational) -> i64 {
+    let ns = i128::from(ticks) * i128::from(base.num) * 1_000_000_000;
+    let ns = ns / i128::from(base.den).max(1);
+    i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Nanoseconds in ticks of a time base, rounded down. Saturates.
+fn ticks(ns: i64, base: AVRational) -> i64 {
+    let unit = i128::from(base.num).max(1) * 1_000_000_000;
+    let ticks = (i128::from(ns) * i128::from(base.den)).div_euclid(unit);
+    i64::try_from(ticks).unwrap_or(if ticks < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// A rational number as a float, if it is a positive one.
+fn positive(number: AVRational) -> Option<f64> {
+    (number.num > 0 && number.den > 0).then(|| f64::from(number.num) / f64::from(number.den))
+}
+
+/// The name of a format of pixels.
+fn name_of(format: &AVPixFmtDescriptor) -> String {
+    // SAFETY: a static text.
+    let name = unsafe { CStr::from_ptr(format.name) };
+    name.to_string_lossy().into_owned()
+}

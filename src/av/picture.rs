@@ -1,0 +1,231 @@
+//! A decoded frame as it is to be seen: turned upright, in the format that is sent.
+
+use std::slice;
+
+use anyhow::{Context, Result, ensure};
+use ffmpeg_sys_the_third::{
+    AV_PIX_FMT_FLAG_PAL, AV_PIX_FMT_FLAG_RGB, AVFrame, AVFrameSideDataType, AVPixelFormat,
+    av_frame_get_side_data,
+};
+use opencv::core::{self, Mat, MatTraitConst};
+use opencv::imgproc;
+use shm_frame::{Channels, Element, Format, Shape, Size};
+
+use super::Error;
+use super::owned::{Owned, frame};
+use super::scale::{Conversion, Scaler, describe};
+use super::turn::Turn;
+use crate::picture;
+
+/// The frame that was decoded last.
+pub(crate) struct Picture {
+    frame: Owned<AVFrame>,
+    /// 1, 3 or 4.
+    channels: u8,
+    turn: Turn,
+    scaler: Option<Scaler>,
+    /// The frame in the format that is sent, before it is turned.
+    converted: Option<Owned<AVFrame>>,
+    /// The same without the padding of its rows.
+    tight: Vec<u8>,
+}
+
+/// What a frame becomes.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    /// What libswscale makes of it.
+    pixels: AVPixelFormat,
+    /// The same as a format of ours.
+    converted: Format,
+    /// What is sent.
+    sent: Format,
+}
+
+impl Picture {
+    pub(super) fn new(frame: Owned<AVFrame>, channels: u8) -> Self {
+        Self {
+            frame,
+            channels,
+            turn: Turn::NONE,
+            scaler: None,
+            converted: None,
+            tight: Vec::new(),
+        }
+    }
+
+    pub(super) fn frame(&self) -> &Owned<AVFrame> {
+        &self.frame
+    }
+
+    pub(super) fn frame_mut(&mut self) -> &mut Owned<AVFrame> {
+        &mut self.frame
+    }
+
+    /// A frame was decoded. `matrix` is its film's, should it have none of its own.
+    pub(super) fn decoded(&mut self, matrix: Option<[i32; 9]>) {
+        self.turn = display_matrix(&self.frame)
+            .or(matrix)
+            .map_or(Turn::NONE, Turn::of);
+    }
+
+    /// Its shape when it is sent.
+    pub(crate) fn shape(&self) -> Result<Shape> {
+        let size = self.size()?;
+        let size = if self.turn.transposed {
+            Size {
+                width: size.height,
+                height: size.width,
+            }
+        } else {
+            size
+        };
+        Ok(Shape::new(size, self.target()?.sent)?)
+    }
+
+    /// Before it is turned.
+    fn size(&self) -> Result<Size> {
+        Ok(Size {
+            width: self.frame.width.try_into()?,
+            height: self.frame.height.try_into()?,
+        })
+    }
+
+    /// More than 8 bits become 16, and gray stays gray if gray is asked for.
+    fn target(&self) -> Result<Target> {
+        let from = AVPixelFormat(self.frame.format);
+        let description =
+            describe(from).context("its pixels are of no format that FFmpeg knows")?;
+        let has = |flag: i32| description.flags & u64::from(flag.unsigned_abs()) != 0;
+        let components = &description.comp[..usize::from(description.nb_components).min(4)];
+        let deep = !has(AV_PIX_FMT_FLAG_PAL) && components.iter().any(|part| part.depth > 8);
+        let gray = components.len() < 3 && !has(AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_RGB);
+        let element = if deep { Element::U16 } else { Element::U8 };
+        let (pixels, converted) = match (self.channels, deep) {
+            (1, false) if gray => (AVPixelFormat::GRAY8, Channels::One),
+            (1, true) if gray => (AVPixelFormat::GRAY16LE, Channels::One),
+            (4, false) => (AVPixelFormat::BGRA, Channels::Four),
+            (4, true) => (AVPixelFormat::BGRA64LE, Channels::Four),
+            (_, false) => (AVPixelFormat::BGR24, Channels::Three),
+            (_, true) => (AVPixelFormat::BGR48LE, Channels::Three),
+        };
+        let sent = if self.channels == 1 {
+            Channels::One
+        } else {
+            converted
+        };
+        Ok(Target {
+            pixels,
+            converted: Format::new(element, converted),
+            sent: Format::new(element, sent),
+        })
+    }
+
+    /// Writes its pixels, which must have room for its shape.
+    pub(crate) fn write(&mut self, pixels: &mut [u8]) -> Result<()> {
+        let target = self.target()?;
+        let shape = self.shape()?;
+        let upright = Shape::new(self.size()?, target.converted)?;
+        self.convert(target.pixels)?;
+        let converted = self.converted.as_ref().context("no frame was converted")?;
+        let rows = rows(converted, upright);
+        if self.turn == Turn::NONE && target.sent == target.converted {
+            for (to, from) in pixels.chunks_exact_mut(upright.row_bytes()).zip(rows) {
+                to.copy_from_slice(from);
+            }
+            return Ok(());
+        }
+        self.tight.clear();
+        rows.for_each(|row| self.tight.extend_from_slice(row));
+        let mut image = picture::view(&self.tight, upright)?.clone_pointee();
+        if target.sent != target.converted {
+            let mut gray = Mat::default();
+            imgproc::cvt_color_def(&image, &mut gray, imgproc::COLOR_BGR2GRAY)?;
+            image = gray;
+        }
+        let address = pixels.as_ptr();
+        let mut turned = picture::view_mut(pixels, shape)?;
+        turn(image, self.turn, &mut turned)?;
+        ensure!(
+            turned.data() == address,
+            "OpenCV made another picture than {shape}"
+        );
+        Ok(())
+    }
+
+    fn convert(&mut self, to: AVPixelFormat) -> Result<()> {
+        let conversion = Conversion::of(&self.frame, to);
+        if !self
+            .scaler
+            .as_ref()
+            .is_some_and(|scaler| scaler.does(&conversion))
+        {
+            let failed = || {
+                let name = describe(conversion.from)
+                    .map(super::name_of)
+                    .unwrap_or_default();
+                format!("its pixels, {name}, cannot be converted")
+            };
+            self.scaler = Some(Scaler::new(conversion).with_context(failed)?);
+            self.converted = Some(frame()?);
+        }
+        let (Some(scaler), Some(converted)) = (&self.scaler, &mut self.converted) else {
+            return Err(Error::NO_MEMORY.into());
+        };
+        scaler
+            .run(&self.frame, converted)
+            .context("a frame cannot be converted")
+    }
+}
+
+/// Writes an image turned.
+fn turn(image: Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()> {
+    let Turn {
+        transposed,
+        mirrored,
+        upside_down,
+    } = turn;
+    let flip = match (mirrored, upside_down) {
+        (false, false) => None,
+        (true, false) => Some(1),
+        (false, true) => Some(0),
+        (true, true) => Some(-1),
+    };
+    match (transposed, flip) {
+        (false, None) => image.copy_to(to)?,
+        (true, None) => core::transpose(&image, to)?,
+        (false, Some(flip)) => core::flip(&image, to, flip)?,
+        (true, Some(flip)) => {
+            let mut columns = Mat::default();
+            core::transpose(&image, &mut columns)?;
+            core::flip(&columns, to, flip)?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows of a frame with one plane of this shape.
+fn rows(frame: &AVFrame, shape: Shape) -> impl Iterator<Item = &[u8]> {
+    let (data, stride) = (frame.data[0], frame.linesize[0]);
+    let (height, row_bytes) = (shape.height().unsigned_abs(), shape.row_bytes());
+    (0..height).map(move |row| {
+        let offset = row as usize * usize::try_from(stride).expect("libswscale writes downwards");
+        // SAFETY: FFmpeg made the frame for pictures of this size.
+        let begin = unsafe { data.add(offset) };
+        // SAFETY: a row has that many bytes, and the frame is borrowed as long as the rows.
+        unsafe { slice::from_raw_parts(begin, row_bytes) }
+    })
+}
+
+/// What a frame says of how it is to be turned.
+fn display_matrix(frame: &Owned<AVFrame>) -> Option<[i32; 9]> {
+    // SAFETY: the frame is valid.
+    let found =
+        unsafe { av_frame_get_side_data(frame.as_ptr(), AVFrameSideDataType::DISPLAYMATRIX) };
+    // SAFETY: null or the frame's own.
+    let found = unsafe { found.as_ref() }?;
+    if found.size < size_of::<[i32; 9]>() {
+        return None;
+    }
+    // SAFETY: it has that many bytes.
+    Some(unsafe { found.data.cast::<[i32; 9]>().read_unaligned() })
+}

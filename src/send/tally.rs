@@ -1,0 +1,72 @@
+//! Counts frames, and tells the sums at the end.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::console::Console;
+use crate::event::SendLine;
+use crate::units::{Spread, counted, ms, rate, rounded};
+
+use crate::send::outlet::Written;
+
+/// All frames that were sent.
+pub(super) struct Tally {
+    pub frames: u64,
+    pub skipped: u64,
+    start: Instant,
+    writing: Spread,
+}
+
+impl Tally {
+    pub(super) fn new() -> Self {
+        Self {
+            frames: 0,
+            skipped: 0,
+            start: Instant::now(),
+            writing: Spread::new(),
+        }
+    }
+
+    /// Adds a frame that was published, and tells of it.
+    pub(super) fn add(&mut self, written: &Written, console: &Console) -> Result<()> {
+        let writing = nanoseconds(written.time);
+        self.frames = written.sent.number;
+        self.writing.add(writing);
+        let event = SendLine::Sent {
+            frame: written.sent.number,
+            sent_ms: written.sent.sent_ms,
+            write_ms: ms(writing),
+        };
+        console.frame(&event, || None)
+    }
+
+    /// Tells the summary.
+    pub(super) fn tell(&self, console: &Console) -> Result<()> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let fps = rate(self.frames, seconds);
+        let write_ms = self.writing.quantiles();
+        let &Self {
+            frames, skipped, ..
+        } = self;
+        let event = SendLine::Summary {
+            frames,
+            seconds: rounded(seconds),
+            fps: rounded(fps),
+            skipped,
+            write_ms,
+        };
+        let late = match skipped {
+            0 => String::new(),
+            _ => format!(", {skipped} skipped"),
+        };
+        let writing = write_ms.map_or(String::new(), |write_ms| format!("; writing {write_ms}"));
+        let frames = counted(frames, "frame");
+        let text = format!("{frames} in {seconds:.2} s, {fps:.1} frames/s{late}{writing}");
+        console.summary(&event, &text)
+    }
+}
+
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}

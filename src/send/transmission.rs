@@ -1,0 +1,179 @@
+//! Sends the frames of a source, each when it is due.
+
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use shm_frame::{Error, Sender, SenderOptions, Shape};
+
+use crate::console::Console;
+use crate::event::{self, SendLine};
+use crate::stop;
+use crate::units::{counted, mb};
+
+use crate::send::args::Args;
+use crate::send::meta::Meta;
+use crate::send::outlet::Outlet;
+use crate::send::pace::Pace;
+use crate::send::source::{self, Next, SLICE, Source};
+use crate::send::tally::Tally;
+
+/// Sends until the source, the user or a signal ends it. `ready` is called between the opening of
+/// the source and the making of the segment; if it fails, no segment is made.
+pub(super) fn run(
+    args: &Args,
+    console: &Console,
+    ready: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let (source, rate) = match source::open(args) {
+        // A signal ended the wait for a film that did not come.
+        Err(_) if stop::requested() => return Ok(()),
+        opened => opened?,
+    };
+    let meta = args.meta.as_deref();
+    let meta = meta.map(|path| Meta::open(path, console)).transpose()?;
+    ready()?;
+    let shape = source.shape();
+    let sender = Sender::create(
+        &args.name,
+        &SenderOptions::new()
+            .capacity(shape.bytes())
+            .slots(args.slots.into())
+            .mode(args.mode)
+            .replace(args.replace),
+    )?;
+    announce(args, console, &sender, shape, &rate)?;
+    let mut transmission = Transmission {
+        args,
+        console,
+        bar: progress(args, console, source.as_ref()),
+        source,
+        outlet: Outlet::new(sender, meta),
+        lost: false,
+        tally: Tally::new(),
+    };
+    let sent = transmission.send_all();
+    // The summary comes in any case; an error of the run comes first. Before it, receivers are told
+    // of the end, and the bar is cleared.
+    let tally = transmission.end();
+    let told = tally.tell(console);
+    sent.and(told)
+}
+
+fn announce(
+    args: &Args,
+    console: &Console,
+    sender: &Sender,
+    shape: Shape,
+    rate: &str,
+) -> Result<()> {
+    let event = SendLine::Sending {
+        name: args.name.to_string(),
+        width: shape.width(),
+        height: shape.height(),
+        channels: shape.channels(),
+        slots: args.slots,
+        segment_bytes: sender.segment_bytes(),
+        element: shape.format().element().name(),
+        order: event::order_name(shape.format().order()),
+    };
+    let (name, slots) = (&args.name, counted(args.slots.into(), "slot"));
+    let mb = mb(sender.segment_bytes() as u64);
+    console.event(
+        &event,
+        &format!("sending {shape} to {name}, {rate}; {slots}, {mb:.1} MB"),
+    )
+}
+
+/// A progress bar for a source that ends. It is drawn only if stderr is a terminal.
+fn progress(args: &Args, console: &Console, source: &dyn Source) -> ProgressBar {
+    let frames = match (source.frames(), args.count) {
+        (Some(frames), Some(count)) => frames.min(count),
+        (Some(frames), None) => frames,
+        (None, _) => return ProgressBar::hidden(),
+    };
+    if !console.is_verbose_text() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} frames, {eta} left");
+    ProgressBar::new(frames).with_style(style.expect("a valid template"))
+}
+
+/// One run of the command.
+struct Transmission<'a> {
+    args: &'a Args,
+    console: &'a Console,
+    bar: ProgressBar,
+    source: Box<dyn Source>,
+    outlet: Outlet,
+    /// A frame was lost with its segment, and that was told.
+    lost: bool,
+    tally: Tally,
+}
+
+impl Transmission<'_> {
+    fn send_all(&mut self) -> Result<()> {
+        let mut pace = Pace::new();
+        while !stop::requested() && !self.is_done() {
+            match self.source.next()? {
+                Next::End(last) => {
+                    pace.ends(last);
+                    self.wait(&pace)?;
+                    break;
+                }
+                Next::Nothing => self.outlet.tend()?,
+                Next::Frame(step) => {
+                    self.bar.inc(1);
+                    if pace.skips(Instant::now(), step, self.source.can_skip()) {
+                        self.tally.skipped += 1;
+                    } else if self.wait(&pace)? {
+                        self.send()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `--count` frames were sent.
+    fn is_done(&self) -> bool {
+        self.args
+            .count
+            .is_some_and(|count| self.tally.frames >= count)
+    }
+
+    /// Waits until the next frame is due. `false`: the command is to end.
+    fn wait(&mut self, pace: &Pace) -> Result<bool> {
+        while let Some(left) = pace.left() {
+            // In slices, to notice a signal and to look after the segment.
+            thread::sleep(left.min(SLICE));
+            if stop::requested() {
+                return Ok(false);
+            }
+            self.outlet.tend()?;
+        }
+        Ok(true)
+    }
+
+    fn send(&mut self) -> Result<()> {
+        match self.source.send(&mut self.outlet) {
+            Ok(Some(written)) => self.tally.add(&written, self.console),
+            Ok(None) => Ok(()),
+            // The next frame finds another segment.
+            Err(error) if matches!(error.downcast_ref(), Some(Error::Lost { .. })) => {
+                if !std::mem::replace(&mut self.lost, true) {
+                    self.console.note(&error.to_string());
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Closes the segment, which tells the receivers, and clears the bar.
+    fn end(self) -> Tally {
+        self.bar.finish_and_clear();
+        self.tally
+    }
+}
