@@ -60,10 +60,12 @@ class Programs:
     def python(self, code: str, *arguments: object) -> subprocess.Popen[str]:
         return self.start(sys.executable, "-c", code, *arguments)
 
-    def command(self, command: str, *arguments: object) -> subprocess.Popen[str]:
+    def command(
+        self, command: str, *arguments: object, stdin: int | None = None
+    ) -> subprocess.Popen[str]:
         path = COMMANDS / command
         assert path.exists(), f"{path} is not built: cargo build first, or set SHM_FRAME_COMMANDS"
-        return self.start(path, *arguments)
+        return self.start(path, *arguments, stdin=stdin)
 
 
 @pytest.fixture

@@ -633,7 +633,7 @@ impl Receiver {
         pixels: &mut [u8],
         meta: &mut Vec<u8>,
     ) -> Result<Option<Frame>, Error> {
-        self.copy_to(&mut Target::Slice(pixels), Some(meta))
+        self.copy_to(&mut Target::slice(pixels), Some(meta))
     }
 
     fn copy_to(
