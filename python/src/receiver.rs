@@ -63,9 +63,8 @@ impl Receiver {
                 });
                 py.detach(|| source.step(left.min(SLICE), copy, target.as_mut(), None))
             };
-            let step = step.map_err(raised)?;
-            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            match step {
+            let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            match step.map_err(raised)? {
                 Step::Taken(taken) => {
                     let frame = Frame::new(
                         self.options.name.clone(),
@@ -77,7 +76,7 @@ impl Receiver {
                     return Ok(Next::Frame(frame));
                 }
                 Step::Ended(end) if !follow => return Ok(Next::Ended(end)),
-                Step::Ended(_) | Step::Nothing if late => {
+                Step::Ended(_) | Step::Nothing if late() => {
                     return Ok(Next::Timeout(source.missing().cloned()));
                 }
                 Step::Ended(_) | Step::Nothing => {}

@@ -7,6 +7,17 @@ from typing_extensions import Buffer
 
 from ._errors import Error
 
+__all__ = [
+    "Frame",
+    "Loan",
+    "Receiver",
+    "Sender",
+    "__version__",
+    "_clean",
+    "_forked",
+    "_list",
+]
+
 __version__: str
 
 type _Order = Literal["bgr", "rgb"]
