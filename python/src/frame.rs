@@ -17,7 +17,7 @@ use crate::{detached, image, lock, meta};
 /// One image that was received. It never changes: it is read in place, or is a copy, as `in_place` says.
 #[pyclass(frozen, module = "shm_frame")]
 pub(crate) struct Frame {
-    name: Name,
+    name: Arc<Name>,
     info: shm_frame::Frame,
     pub(crate) dims: Dims,
     /// None: let go. Views have shares of their own.
@@ -31,7 +31,7 @@ pub(crate) struct Frame {
 impl Frame {
     /// `pixels` is None for a frame that was copied into `out`.
     pub(crate) fn new(
-        name: Name,
+        name: Arc<Name>,
         info: shm_frame::Frame,
         pixels: Option<Pixels>,
         out: Option<Py<PyAny>>,
@@ -134,7 +134,7 @@ impl Frame {
         detached(Some(py), shape.bytes(), || pixels.copy(&mut array))
             .map_err(|error| raised(Failure::receiving(&error)))?;
         if !pixels.is_intact() {
-            let name = frame.name.clone();
+            let name = (*frame.name).clone();
             return Err(raised(Failure::receiving(&shm_frame::Error::Lost { name })));
         }
         Ok(target)

@@ -1,5 +1,7 @@
 //! Taking frames out of a segment.
 
+use std::cell::LazyCell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -39,16 +41,18 @@ impl Receiver {
     fn next(
         &self,
         py: Python<'_>,
-        deadline: Option<Instant>,
+        timeout: Option<Duration>,
         out: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Next> {
         let raised = |failure: Failure| failure.raised(py);
         let mut target = out.map(Target::new).transpose()?;
         let Options { copy, follow, .. } = self.options;
         let anew = || py.detach(|| Source::open(&self.options)).map_err(raised);
+        // Only a wait needs the clock.
+        let deadline = LazyCell::new(|| timeout.and_then(|time| Instant::now().checked_add(time)));
         let mut attached = true;
         loop {
-            let mut turn = match self.turns.take(py, deadline, anew)? {
+            let mut turn = match self.turns.take(py, &deadline, anew)? {
                 Asked::Turn(turn) => turn,
                 Asked::Timeout => return Ok(Next::Timeout(None)),
                 Asked::Closed => return Ok(Next::Closed),
@@ -59,15 +63,17 @@ impl Receiver {
                 source.step(Duration::ZERO, copy, target.as_mut(), Some(py))
             } else {
                 let left = deadline.map_or(SLICE, |deadline| {
-                    deadline.saturating_duration_since(Instant::now())
+                    deadline
+                        .saturating_duration_since(Instant::now())
+                        .min(SLICE)
                 });
-                py.detach(|| source.step(left.min(SLICE), copy, target.as_mut(), None))
+                py.detach(|| source.step(left, copy, target.as_mut(), None))
             };
             let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
             match step.map_err(raised)? {
                 Step::Taken(taken) => {
                     let frame = Frame::new(
-                        self.options.name.clone(),
+                        Arc::clone(&self.options.name),
                         taken.info,
                         taken.pixels,
                         out.map(|out| out.clone().unbind()),
@@ -120,7 +126,7 @@ impl Receiver {
         };
         let name = Name::new(name).map_err(|error| raised(Failure::receiving(&error)))?;
         let options = Options {
-            name,
+            name: Arc::new(name),
             mode,
             follow,
             copy,
@@ -142,11 +148,11 @@ impl Receiver {
         timeout: Option<f64>,
         out: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Frame> {
-        let deadline = deadline(timeout).map_err(|failure| failure.raised(py))?;
-        let failure = match self.next(py, deadline, out)? {
+        let time = duration(timeout).map_err(|failure| failure.raised(py))?;
+        let failure = match self.next(py, time, out)? {
             Next::Frame(frame) => return Ok(frame),
             Next::Ended(end) => Failure::receiving(&shm_frame::Error::Ended {
-                name: self.options.name.clone(),
+                name: (*self.options.name).clone(),
                 end,
             }),
             Next::Closed => self.is_closed(),
@@ -222,8 +228,8 @@ impl Receiver {
     }
 }
 
-/// When a wait of so many seconds ends. None: never.
-fn deadline(timeout: Option<f64>) -> Result<Option<Instant>, Failure> {
+/// How long a wait of so many seconds is. None: it has no end.
+fn duration(timeout: Option<f64>) -> Result<Option<Duration>, Failure> {
     match timeout {
         None | Some(f64::INFINITY) => Ok(None),
         Some(seconds) => {
@@ -232,7 +238,7 @@ fn deadline(timeout: Option<f64>) -> Result<Option<Instant>, Failure> {
                     "timeout must be a number of seconds from 0 on, or None, not {seconds}"
                 ))
             })?;
-            Ok(Instant::now().checked_add(timeout))
+            Ok(Some(timeout))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where a receiver takes its frames from: whatever its name means, or one segment only.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -20,7 +21,7 @@ const UNFINISHED: Duration = Duration::from_secs(1);
 /// How a receiver takes frames.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) name: Name,
+    pub(crate) name: Arc<Name>,
     pub(crate) mode: WaitMode,
     pub(crate) follow: bool,
     pub(crate) copy: bool,
@@ -142,9 +143,10 @@ impl Source {
         attached: Option<Python<'_>>,
     ) -> Result<Step, Failure> {
         let failed = |error| Failure::receiving(&error);
-        let deadline = Instant::now() + time;
+        // A single look needs no clock.
+        let begun = (!time.is_zero()).then(Instant::now);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = time.saturating_sub(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
             match &mut self.kind {
                 Kind::Once(receiver) => {
                     return match receiver.wait(left).map_err(failed)? {
@@ -177,9 +179,8 @@ fn take(
     target: Option<&mut Target>,
     attached: Option<Python<'_>>,
 ) -> Result<Step, Failure> {
-    let name = receiver.name().clone();
     let taken = match target {
-        Some(target) => take_into(receiver, &name, target, attached),
+        Some(target) => take_into(receiver, target, attached),
         None if copy => take_copy(receiver, attached),
         None => match receiver.lease_owned() {
             Ok(Some(lease)) => Ok(Some(Taken {
@@ -231,7 +232,6 @@ fn take_copy(
 
 fn take_into(
     receiver: &mut shm_frame::Receiver,
-    name: &Name,
     target: &mut Target,
     attached: Option<Python<'_>>,
 ) -> Result<Option<Taken>, Refused> {
@@ -240,7 +240,7 @@ fn take_into(
     if let Some(lease) = receiver.lease_owned()? {
         let info = lease.frame();
         if !target.fits(info.shape) {
-            return Err(Refused::Misfit(misfit(name, info.shape, target)));
+            return Err(Refused::Misfit(misfit(receiver.name(), info.shape, target)));
         }
         detached(attached, bytes, || lease.copy_to_slice(target.bytes()))?;
         let meta = lease.meta().to_vec();
@@ -260,9 +260,11 @@ fn take_into(
             pixels: None,
             meta,
         })),
-        Ok(Some(info)) => Err(Refused::Misfit(misfit(name, info.shape, target))),
+        Ok(Some(info)) => Err(Refused::Misfit(misfit(receiver.name(), info.shape, target))),
         Ok(None) => Ok(None),
-        Err(Error::Length { shape, .. }) => Err(Refused::Misfit(misfit(name, shape, target))),
+        Err(Error::Length { shape, .. }) => {
+            Err(Refused::Misfit(misfit(receiver.name(), shape, target)))
+        }
         Err(error) => Err(error.into()),
     }
 }

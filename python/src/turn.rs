@@ -1,5 +1,6 @@
 //! One thread at a time uses a source of frames. Others wait for their turn, and any may close it.
 
+use std::cell::LazyCell;
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
@@ -72,7 +73,7 @@ impl Turns {
     pub(crate) fn take(
         &self,
         py: Python<'_>,
-        deadline: Option<Instant>,
+        deadline: &LazyCell<Option<Instant>, impl FnOnce() -> Option<Instant>>,
         anew: impl Fn() -> PyResult<Source>,
     ) -> PyResult<Asked<'_>> {
         loop {
@@ -103,6 +104,7 @@ impl Turns {
                     }));
                 }
             }
+            let deadline = **deadline;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Asked::Timeout);
             }
