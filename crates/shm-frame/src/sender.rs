@@ -304,6 +304,7 @@ impl Sender {
         }
     }
 
+    #[inline]
     fn begin(&mut self, shape: Shape, meta: usize) -> Result<Begun, Error> {
         self.must_be_ours()?;
         // Step 2 of the protocol comes before step 1 here; it touches nothing but a local.
@@ -479,6 +480,7 @@ impl Sender {
     }
 
     /// Steps 8 to 12 of a frame that was begun.
+    #[inline]
     fn finish(&mut self, begun: Begun) -> Result<Sent, Error> {
         // A fork within a loan copies the loan: the frame is the parent's to publish.
         self.must_be_ours()?;

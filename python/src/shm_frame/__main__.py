@@ -38,7 +38,7 @@ def for_the_screen(cv2: Any, frame: Frame) -> Any:
 def show(cv2: Any, receiver: Receiver) -> None:
     """Shows frames in a window until q, Esc or its end."""
     title = receiver.name
-    cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+    cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
     size = None
     while True:
         try:

@@ -63,7 +63,7 @@ pub(super) struct Attached {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) latest: Latest,
-    pub(super) entry: usize,
+    pub(super) entry: u8,
     pub(super) held: Held,
     /// When the frame was found, by the monotonic clock.
     pub(super) found_ns: u64,
@@ -172,7 +172,8 @@ impl Attached {
             if let Some(held) = slots::lease(control, entry, latest) {
                 return Some(Taken {
                     latest,
-                    entry,
+                    #[expect(clippy::cast_possible_truncation, reason = "an entry is at most 13")]
+                    entry: entry as u8,
                     held,
                     found_ns,
                 });
@@ -190,7 +191,7 @@ impl Attached {
             begin_ns: line.begin_ns.load(Ordering::Relaxed),
             publish_ns: line.publish_ns.load(Ordering::Relaxed),
             captured_ns: line.captured_ns.load(Ordering::Relaxed),
-            meta_len: line.meta_len.load(Ordering::Relaxed) as usize,
+            meta_len: line.meta_len.load(Ordering::Relaxed),
         }
     }
 
@@ -307,7 +308,7 @@ pub(super) struct Words {
     begin_ns: u64,
     pub(super) publish_ns: u64,
     captured_ns: u64,
-    pub(super) meta_len: usize,
+    pub(super) meta_len: u32,
 }
 
 impl Words {

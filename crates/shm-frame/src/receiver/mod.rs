@@ -681,7 +681,7 @@ impl Receiver {
             let slots = &attached.segment().slots;
             let fits = meta
                 .as_mut()
-                .is_none_or(|meta| slots.copy_meta(slot, shape, words.meta_len, meta));
+                .is_none_or(|meta| slots.copy_meta(slot, shape, words.meta_len as usize, meta));
             Ok::<_, Error>((shape, fits))
         };
         let mut torn = 0;
@@ -771,7 +771,7 @@ fn meta_too_long(attached: &Attached, frame: &Frame, words: &Words) -> Error {
     let geometry = attached.segment().slots.geometry();
     let room = geometry.meta(frame.shape.bytes());
     Error::MetaTooLong {
-        got: words.meta_len,
+        got: words.meta_len as usize,
         room: room.map_or(0, |(_, room)| room),
     }
 }
