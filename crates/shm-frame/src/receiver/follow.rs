@@ -121,8 +121,9 @@ impl Follower {
     ///
     /// [`Error::System`] if the system refuses what it never should. All else is told as [`Followed::Missing`].
     pub fn wait(&mut self, timeout: Duration) -> Result<Followed<'_>, Error> {
-        let deadline = Instant::now().checked_add(timeout);
-        let left = || deadline.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+        // An attached follower looks at no clock of its own.
+        let begun = (!self.attached).then(Instant::now);
+        let left = || timeout.saturating_sub(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
         while !self.attached {
             match self.attach() {
                 Ok(receiver) => {

@@ -646,6 +646,19 @@ impl Receiver {
         self.copy_to(&mut Target::slice(pixels), None)
     }
 
+    /// The same, and the bytes that the sender added to the frame over those in `meta`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`copy_to_slice`](Self::copy_to_slice).
+    pub fn copy_to_slice_with_meta(
+        &mut self,
+        pixels: &mut [u8],
+        meta: &mut Vec<u8>,
+    ) -> Result<Option<Frame>, Error> {
+        self.copy_to(&mut Target::slice(pixels), Some(meta))
+    }
+
     fn copy_to(
         &mut self,
         pixels: &mut Target<'_>,
