@@ -12,6 +12,10 @@ use crate::picture as image;
 
 /// An open window. It closes when dropped.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is known or not, whatever the others are"
+)]
 pub(crate) struct Window {
     title: String,
     /// Nothing was shown yet, so the window has no size of its own.
