@@ -11,7 +11,6 @@ use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyMemoryView;
 use shm_frame::{Element, Order, OwnedLease, Shape};
 
 use crate::error::Failure;
@@ -19,17 +18,16 @@ use crate::frame::Frame;
 use crate::image;
 use crate::sender::Loan;
 
-/// numpy's view of an object with a buffer.
-///
-/// By way of a memoryview: numpy swallows what an object's own buffer raises, and asks `__array__` next.
+/// numpy's view of an object with a buffer, which must be ready to show it: numpy swallows what a
+/// buffer raises, and asks `__array__` next.
 pub(crate) fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static ASARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = object.py();
-    let view = PyMemoryView::from(object)?;
-    ASARRAY.import(py, "numpy", "asarray")?.call1((view,))
+    ASARRAY.import(py, "numpy", "asarray")?.call1((object,))
 }
 
-/// What a view is told of an image. It stays where it is while its owner lives: views point into it.
+/// What a view is told of an image. It stays where it is while its owner lives: views point into
+/// it.
 #[derive(Debug)]
 pub(crate) struct Dims {
     ndim: c_int,
@@ -66,8 +64,8 @@ impl Dims {
     ///
     /// # Safety
     ///
-    /// `view` may be written. From `start` on there is as much memory as the shape says, for as long as `owner` lives or the view is
-    /// released, and this value is part of `owner`.
+    /// `view` may be written. From `start` on there is as much memory as the shape says, for as
+    /// long as `owner` lives or the view is released, and this value is part of `owner`.
     unsafe fn fill(
         &self,
         view: *mut ffi::Py_buffer,
@@ -183,7 +181,8 @@ pub(crate) unsafe fn show_frame(
     refuse_columns(flags)?;
     let pixels = frame.pixels().map_err(|failure| failure.raised(slf.py()))?;
     let start = pixels.bytes().as_ptr().cast_mut();
-    // SAFETY: the caller's view. It gets a share of the pixels below, so they stay until it is released.
+    // SAFETY: the caller's view. It gets a share of the pixels below, so they stay until it is
+    // released.
     unsafe { frame.dims.fill(view, flags, start, true, slf.as_any()) };
     let share = Arc::into_raw(pixels).cast_mut().cast::<c_void>();
     // SAFETY: the caller's view.
@@ -218,7 +217,8 @@ pub(crate) unsafe fn show_loan(
     refuse_columns(flags)?;
     let loan = slf.get();
     let start = loan.start().map_err(|failure| failure.raised(slf.py()))?;
-    // SAFETY: the caller's view. The loan keeps the memory mapped for as long as it lives itself, and the view keeps the loan.
+    // SAFETY: the caller's view. The loan keeps the memory mapped for as long as it lives itself,
+    // and the view keeps the loan.
     unsafe { loan.dims.fill(view, flags, start, false, slf.as_any()) };
     Ok(())
 }
@@ -258,8 +258,9 @@ impl Target {
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         let start = self.buffer.buf_ptr().cast::<u8>();
-        // SAFETY: the buffer is writable, contiguous and held. A program that lets other threads look at the array meanwhile
-        // sees parts of two frames, as with any function that fills arrays without the interpreter's lock.
+        // SAFETY: the buffer is writable, contiguous and held. A program that lets other threads
+        // look at the array meanwhile sees parts of two frames, as with any function that fills
+        // arrays without the interpreter's lock.
         unsafe { std::slice::from_raw_parts_mut(start, self.shape.bytes()) }
     }
 }
@@ -301,7 +302,8 @@ impl Picture {
             return None;
         }
         let start = self.buffer.buf_ptr().cast::<u8>();
-        // SAFETY: the buffer is contiguous and held. A program that writes it meanwhile publishes parts of two pictures.
+        // SAFETY: the buffer is contiguous and held. A program that writes it meanwhile publishes
+        // parts of two pictures.
         Some(unsafe { std::slice::from_raw_parts(start, self.shape.bytes()) })
     }
 
@@ -320,7 +322,8 @@ impl Picture {
                 // SAFETY: row y of the buffer, which is held and has its pixels side by side.
                 unsafe { ptr::copy_nonoverlapping(start, row.as_mut_ptr(), row.len()) };
             } else if packed {
-                // SAFETY: the pixels of row y of the buffer, which is held and has the elements of a pixel side by side.
+                // SAFETY: the pixels of row y of the buffer, which is held and has the elements of
+                // a pixel side by side.
                 unsafe { copy_spaced(start, strides[1], pixel, row) };
             } else {
                 for (x, target) in row.chunks_exact_mut(pixel).enumerate() {
@@ -333,7 +336,8 @@ impl Picture {
     }
 }
 
-/// Copies parts of `size` bytes that begin every `step` bytes from `start` on, until `target` is full.
+/// Copies parts of `size` bytes that begin every `step` bytes from `start` on, until `target` is
+/// full.
 ///
 /// # Safety
 ///

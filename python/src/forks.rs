@@ -1,7 +1,7 @@
 //! Forks of the interpreter, as far as threads of the parent do not exist in the child.
 //!
-//! Locks and leases are made harmless by the library. What is left here: the child of a fork inherits
-//! objects that another thread of its parent was using, and that thread never comes back.
+//! Locks and leases are made harmless by the library. What is left here: the child of a fork
+//! inherits objects that another thread of its parent was using, and that thread never comes back.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

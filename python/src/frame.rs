@@ -14,7 +14,8 @@ use crate::buffer::{self, Dims, Pixels, Target, as_array};
 use crate::error::{Class, Failure};
 use crate::{detached, image, lock, meta};
 
-/// One image that was received. It never changes: it is read in place, or is a copy, as `in_place` says.
+/// One image that was received. It never changes: it is read in place, or is a copy, as `in_place`
+/// says.
 #[pyclass(frozen, module = "shm_frame")]
 pub(crate) struct Frame {
     name: Arc<Name>,
@@ -50,24 +51,40 @@ impl Frame {
 
     /// A share of the pixels.
     pub(crate) fn pixels(&self) -> Result<Arc<Pixels>, Failure> {
-        lock(&self.held).clone().ok_or_else(|| {
-            let number = self.info.number;
-            Failure::new(Class::Closed, format!("frame {number} was released"))
-        })
+        lock(&self.held).clone().ok_or_else(|| self.was_released())
+    }
+
+    fn must_be_held(&self) -> Result<(), Failure> {
+        match &*lock(&self.held) {
+            Some(_) => Ok(()),
+            None => Err(self.was_released()),
+        }
+    }
+
+    fn was_released(&self) -> Failure {
+        let number = self.info.number;
+        Failure::new(Class::Closed, format!("frame {number} was released"))
     }
 }
 
 #[pymethods]
 impl Frame {
-    /// The image as a numpy array without a copy: height x width x channels, gray ones height x width.
+    /// The image as a numpy array without a copy: height x width x channels, gray ones height x
+    /// width.
     ///
     /// It is read-only, never changes, and may be kept: it holds the frame's memory.
     #[getter]
     fn array<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        match &slf.get().out {
-            Some(out) => slf.py().import("numpy")?.call_method1("asarray", (out,)),
-            None => as_array(slf.as_any()),
+        let frame = slf.get();
+        if let Some(out) = &frame.out {
+            return slf.py().import("numpy")?.call_method1("asarray", (out,));
         }
+        // A released one says so here. Its buffer would, too, but then numpy comes back to
+        // `__array__`, and that to here.
+        frame
+            .must_be_held()
+            .map_err(|failure| failure.raised(slf.py()))?;
+        as_array(slf.as_any())
     }
 
     #[pyo3(signature = (dtype=None, copy=None))]
@@ -194,13 +211,15 @@ impl Frame {
         self.info.received_ms
     }
 
-    /// `time.monotonic_ns()` before the sender wrote the first byte. 0 from a sender that knows only the header.
+    /// `time.monotonic_ns()` before the sender wrote the first byte. 0 from a sender that knows
+    /// only the header.
     #[getter]
     fn begun_ns(&self) -> u64 {
         self.info.begun_ns
     }
 
-    /// `time.monotonic_ns()` after the sender wrote the last byte. 0 from a sender that knows only the header.
+    /// `time.monotonic_ns()` after the sender wrote the last byte. 0 from a sender that knows only
+    /// the header.
     #[getter]
     fn published_ns(&self) -> u64 {
         self.info.published_ns
@@ -227,7 +246,8 @@ impl Frame {
         self.out.is_none() && self.info.via == Via::Leased
     }
 
-    /// Whether the frame is known to be whole. A sender that knows only the header cannot be proven to send whole frames.
+    /// Whether the frame is known to be whole. A sender that knows only the header cannot be proven
+    /// to send whole frames.
     #[getter]
     fn is_whole(&self) -> bool {
         self.info.via != Via::Plain
@@ -239,7 +259,8 @@ impl Frame {
         self.info.found
     }
 
-    /// Whether what was read is the frame: False if another process truncated or overwrote the segment meanwhile.
+    /// Whether what was read is the frame: False if another process truncated or overwrote the
+    /// segment meanwhile.
     fn is_intact(&self, py: Python<'_>) -> PyResult<bool> {
         if self.out.is_some() {
             return Ok(true);

@@ -59,7 +59,8 @@ pub(crate) fn dtypes() -> String {
     Element::ALL.map(dtype).join(", ")
 }
 
-/// The element that an argument means: a dtype's name, or a dtype or scalar type of numpy, which have one.
+/// The element that an argument means: a dtype's name, or a dtype or scalar type of numpy, which
+/// have one.
 pub(crate) fn element_of(argument: &Bound<'_, PyAny>) -> PyResult<Element> {
     let name = argument.extract::<String>().or_else(|_| {
         let name = argument

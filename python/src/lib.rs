@@ -1,8 +1,8 @@
 //! `shm_frame._native`: senders and receivers for Python.
 //!
-//! A thin face of the crate `shm_frame`. Frames and loans are handed over by the buffer protocol, so
-//! neither numpy nor its ABI is needed to build or to load this module. No call waits while it is
-//! attached to the interpreter.
+//! A thin face of the crate `shm_frame`. Frames and loans are handed over by the buffer protocol,
+//! so neither numpy nor its ABI is needed to build or to load this module. No call waits while it
+//! is attached to the interpreter.
 
 mod buffer;
 mod error;

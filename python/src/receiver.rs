@@ -16,8 +16,8 @@ use crate::turn::{Asked, Turns};
 
 /// Takes the newest frame out of a segment, each receiver at its own pace.
 ///
-/// It follows its name: sender and receiver may start in any order, and each may be restarted. With `follow=False` it takes frames
-/// from the segment that is there now, until that ends.
+/// It follows its name: sender and receiver may start in any order, and each may be restarted. With
+/// `follow=False` it takes frames from the segment that is there now, until that ends.
 #[pyclass(frozen, module = "shm_frame")]
 #[derive(Debug)]
 pub(crate) struct Receiver {
@@ -58,7 +58,8 @@ impl Receiver {
                 Asked::Closed => return Ok(Next::Closed),
             };
             let source = turn.source();
-            // The first look lets no other thread run: on a busy interpreter it would take 5 ms to come back.
+            // The first look lets no other thread run: on a busy interpreter it would take 5 ms to
+            // come back.
             let step = if attached && source.is_attached() {
                 source.step(Duration::ZERO, copy, target.as_mut(), Some(py))
             } else {
@@ -138,7 +139,8 @@ impl Receiver {
         })
     }
 
-    /// Waits for a frame newer than the last one: for so many seconds at most, without `timeout` for as long as it takes.
+    /// Waits for a frame newer than the last one: for so many seconds at most, without `timeout`
+    /// for as long as it takes.
     ///
     /// `out`: an array of the frame's shape and dtype to copy it into, which `frame.array` then is.
     #[pyo3(signature = (timeout=None, *, out=None))]
@@ -170,7 +172,8 @@ impl Receiver {
         slf
     }
 
-    /// The next frame. The loop ends when this receiver is closed, and with `follow=False` when the segment ends.
+    /// The next frame. The loop ends when this receiver is closed, and with `follow=False` when the
+    /// segment ends.
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Frame>> {
         match self.next(py, None, None)? {
             Next::Frame(frame) => Ok(Some(frame)),

@@ -45,7 +45,8 @@ impl Sender {
         }
     }
 
-    /// Does something with the sender: detached from the interpreter if it takes long, or if another thread has the sender.
+    /// Does something with the sender: detached from the interpreter if it takes long, or if
+    /// another thread has the sender.
     fn with<T: Send>(
         &self,
         py: Python<'_>,
@@ -123,8 +124,9 @@ impl Sender {
 
     /// Copies an image into the segment, once, and publishes it. Returns the frame's number.
     ///
-    /// `image`: an array of height x width or height x width x channels, or a part of one. `captured_ns`: Unix time in ns at which
-    /// the picture was taken. `meta`: a dict, which goes over as JSON, or bytes.
+    /// `image`: an array of height x width or height x width x channels, or a part of one.
+    /// `captured_ns`: Unix time in ns at which the picture was taken. `meta`: a dict, which goes
+    /// over as JSON, or bytes.
     #[pyo3(signature = (image, *, order="bgr", captured_ns=None, meta=None))]
     fn publish(
         &self,
@@ -149,8 +151,8 @@ impl Sender {
 
     /// Lends memory to draw, decode or capture into: `with sender.loan(480, 640, 3) as image: ...`
     ///
-    /// It is published at the end of the block, and given up on an exception. `meta_room`: bytes to keep free for a `meta` that is
-    /// set within the block.
+    /// It is published at the end of the block, and given up on an exception. `meta_room`: bytes to
+    /// keep free for a `meta` that is set within the block.
     #[pyo3(signature = (
         height, width, channels=1, dtype=None, *,
         order="bgr", captured_ns=None, meta=None, meta_room=0
@@ -182,7 +184,8 @@ impl Sender {
         })
     }
 
-    /// Looks after the segment. Each publication does it; call this in between if you publish less than ten times a second.
+    /// Looks after the segment. Each publication does it; call this in between if you publish less
+    /// than ten times a second.
     fn tend(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, false, shm_frame::Sender::tend)
             .map_err(|failure| failure.raised(py))
@@ -364,7 +367,8 @@ impl Loan {
 
 #[pymethods]
 impl Loan {
-    /// The memory as a writable numpy array; without numpy, as a memoryview. It holds what was there before.
+    /// The memory as a writable numpy array; without numpy, as a memoryview. It holds what was
+    /// there before.
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         this.open().map_err(|failure| failure.raised(py))?;
@@ -427,7 +431,8 @@ impl Loan {
         .map_err(|failure| failure.raised(py))
     }
 
-    /// Adds a dict, which goes over as JSON, or bytes, within the block. They need room: see `meta_room` of `Sender.loan`.
+    /// Adds a dict, which goes over as JSON, or bytes, within the block. They need room: see
+    /// `meta_room` of `Sender.loan`.
     fn set_meta(&self, meta: &Bound<'_, PyAny>) -> PyResult<()> {
         let bytes = meta::encode(Some(meta))?;
         self.with_open(|loan| loan.set_meta(&bytes))
@@ -469,7 +474,8 @@ impl Drop for Loan {
 /// Makes the array of a block read-only, or the memoryview useless.
 fn end_writes(array: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Ok(view) = array.cast::<PyMemoryView>() {
-        // It fails while views of the view exist, which then stay writable, as parts of an array do.
+        // It fails while views of the view exist, which then stay writable, as parts of an array
+        // do.
         let _ = view.call_method0("release");
         return Ok(());
     }

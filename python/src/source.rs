@@ -14,8 +14,8 @@ use crate::frame::misfit;
 /// How long to wait at a time. In between Python looks for signals, such as Ctrl-C.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
-/// How long a name may mean something that is no segment: a sender that knows only the header makes its file first and
-/// fills it then.
+/// How long a name may mean something that is no segment: a sender that knows only the header makes
+/// its file first and fills it then.
 const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// How a receiver takes frames.
@@ -83,7 +83,8 @@ impl Source {
             canceller,
             missing: None,
         };
-        // Attaches at once if there is a sender, so that frames from now on count as seen or skipped.
+        // Attaches at once if there is a sender, so that frames from now on count as seen or
+        // skipped.
         if let Kind::Follow(follower) = &mut source.kind
             && let Followed::Missing(error) = follower.wait(Duration::ZERO).map_err(failed)?
         {
@@ -134,7 +135,8 @@ impl Source {
         }
     }
 
-    /// Waits for a frame for so long at most, and takes it. `attached`: the interpreter, for copies that are worth leaving it.
+    /// Waits for a frame for so long at most, and takes it. `attached`: the interpreter, for copies
+    /// that are worth leaving it.
     pub(crate) fn step(
         &mut self,
         time: Duration,

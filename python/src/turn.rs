@@ -20,6 +20,8 @@ pub(crate) struct Turns {
 #[derive(Debug)]
 struct State {
     holder: Holder,
+    /// Ends a wait of the source.
+    canceller: Canceller,
     /// Threads that wait for a change.
     waiting: usize,
 }
@@ -31,7 +33,6 @@ enum Holder {
     /// A thread of the process at that count of forks.
     Thread {
         forks: u32,
-        canceller: Canceller,
         /// The source is to be closed instead of given back.
         closing: bool,
     },
@@ -58,6 +59,7 @@ pub(crate) enum Asked<'a> {
 impl Turns {
     pub(crate) fn new(source: Source) -> Self {
         let state = State {
+            canceller: source.canceller(),
             holder: Holder::Free(Box::new(source)),
             waiting: 0,
         };
@@ -69,7 +71,8 @@ impl Turns {
 
     /// Takes the source when no other thread has it.
     ///
-    /// After a fork the thread that had it may not exist any more: then `anew` makes another source.
+    /// After a fork the thread that had it may not exist any more: then `anew` makes another
+    /// source.
     pub(crate) fn take(
         &self,
         py: Python<'_>,
@@ -77,39 +80,57 @@ impl Turns {
         anew: impl Fn() -> PyResult<Source>,
     ) -> PyResult<Asked<'_>> {
         loop {
-            {
-                let mut state = lock(&self.state);
-                let source = match std::mem::replace(&mut state.holder, Holder::Closed) {
-                    Holder::Free(source) => Some(source),
-                    Holder::Thread { forks, .. } if forks != forks::count() => {
-                        Some(Box::new(anew()?))
-                    }
-                    Holder::Closed | Holder::Thread { closing: true, .. } => {
-                        return Ok(Asked::Closed);
-                    }
-                    other @ Holder::Thread { .. } => {
-                        state.holder = other;
-                        None
-                    }
-                };
-                if let Some(source) = source {
-                    state.holder = Holder::Thread {
-                        forks: forks::count(),
-                        canceller: source.canceller(),
-                        closing: false,
-                    };
+            let now = forks::count();
+            let mut state = lock(&self.state);
+            let ours = Holder::Thread {
+                forks: now,
+                closing: false,
+            };
+            match std::mem::replace(&mut state.holder, ours) {
+                Holder::Free(source) => {
                     return Ok(Asked::Turn(Turn {
                         turns: self,
                         source: Some(source),
                     }));
                 }
+                Holder::Thread { forks, .. } if forks != now => {
+                    drop(state);
+                    return self.make(anew).map(Asked::Turn);
+                }
+                other @ (Holder::Closed | Holder::Thread { closing: true, .. }) => {
+                    state.holder = other;
+                    return Ok(Asked::Closed);
+                }
+                other @ Holder::Thread { .. } => state.holder = other,
             }
+            drop(state);
             let deadline = **deadline;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Asked::Timeout);
             }
             py.detach(|| self.wait(deadline));
             py.check_signals()?;
+        }
+    }
+
+    /// Makes another source for the thread whose turn it is.
+    fn make(&self, anew: impl Fn() -> PyResult<Source>) -> PyResult<Turn<'_>> {
+        let made = anew();
+        let mut state = lock(&self.state);
+        match made {
+            Ok(source) => {
+                state.canceller = source.canceller();
+                Ok(Turn {
+                    turns: self,
+                    source: Some(Box::new(source)),
+                })
+            }
+            Err(error) => {
+                state.holder = Holder::Closed;
+                drop(state);
+                self.changed.notify_all();
+                Err(error)
+            }
         }
     }
 
@@ -149,29 +170,25 @@ impl Turns {
         drop(closed);
     }
 
-    /// Closes the source. A wait that another thread is in ends at once, and this returns when it has.
+    /// Closes the source. A wait that another thread is in ends at once, and this returns when it
+    /// has.
     pub(crate) fn close(&self, py: Python<'_>) {
         let mut state = lock(&self.state);
-        match &mut state.holder {
-            Holder::Thread {
-                forks,
-                canceller,
-                closing,
-            } if *forks == forks::count() => {
-                *closing = true;
-                canceller.cancel();
-                drop(state);
-                py.detach(|| {
-                    while matches!(lock(&self.state).holder, Holder::Thread { .. }) {
-                        self.wait(None);
-                    }
-                });
-            }
-            holder => {
-                let last = std::mem::replace(holder, Holder::Closed);
-                drop(state);
-                py.detach(|| drop(last));
-            }
+        if let Holder::Thread { forks, closing } = &mut state.holder
+            && *forks == forks::count()
+        {
+            *closing = true;
+            state.canceller.cancel();
+            drop(state);
+            py.detach(|| {
+                while matches!(lock(&self.state).holder, Holder::Thread { .. }) {
+                    self.wait(None);
+                }
+            });
+        } else {
+            let last = std::mem::replace(&mut state.holder, Holder::Closed);
+            drop(state);
+            py.detach(|| drop(last));
         }
     }
 

@@ -1,4 +1,4 @@
-"""What the tests share: names of their own, programs that end with the test, and frames that tell when they are torn."""
+"""What the tests share: names of their own, programs that end with the test, and pictures."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Beside other programs: the commands, an old reader, processes that die, files that shrink, children of forks."""
+"""Beside other programs: the commands, an old reader, processes that die, children of forks."""
 
 import contextlib
 import gc
@@ -49,7 +49,9 @@ def test_frames_of_shm_send_come_whole_and_in_order(name, programs):
 
 def test_pixels_of_shm_send_arrive_as_they_were(name, programs):
     pixels = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
-    program = programs.command("shm-send", "-n", name, "--raw", "64x48x3", "-q", stdin=subprocess.PIPE)
+    program = programs.command(
+        "shm-send", "-n", name, "--raw", "64x48x3", "-q", stdin=subprocess.PIPE
+    )
     program.stdin.buffer.write(pixels.tobytes())
     program.stdin.flush()
     with shm_frame.Receiver(name) as receiver:
@@ -60,7 +62,9 @@ def test_pixels_of_shm_send_arrive_as_they_were(name, programs):
 def test_shm_recv_receives_what_python_sends(name, programs):
     image = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
     with shm_frame.Sender(name) as sender:
-        program = programs.command("shm-recv", "-n", name, "--raw", "-", "-c", 3, "-t", 30, "--view", "none")
+        program = programs.command(
+            "shm-recv", "-n", name, "--raw", "-", "-c", 3, "-t", 30, "--view", "none"
+        )
         out = []
         reading = threading.Thread(target=lambda: out.append(program.stdout.buffer.read()))
         reading.start()
@@ -75,7 +79,9 @@ def test_shm_recv_receives_what_python_sends(name, programs):
 def test_shm_recv_tells_of_frames_that_python_sends(name, programs):
     with shm_frame.Sender(name) as sender:
         sender.publish(picture(1), meta={"boxes": [1, 2]}, captured_ns=1_764_086_399_980_125_000)
-        lines = done(programs.command("shm-recv", "-n", name, "--json", "-c", 1, "-t", 30, "--view", "none"))
+        lines = done(
+            programs.command("shm-recv", "-n", name, "--json", "-c", 1, "-t", 30, "--view", "none")
+        )
     events = {event["event"]: event for event in map(json.loads, lines.splitlines())}
     assert events["attached"]["pid"] == os.getpid()
     frame = events["frame"]
@@ -179,7 +185,9 @@ time.sleep(600)
                 assert not receiver.receive(30).in_place
                 program.kill()
                 program.wait()
-                eventually(lambda: receiver.receive(30).in_place, "the dead receiver's lease is free")
+                eventually(
+                    lambda: receiver.receive(30).in_place, "the dead receiver's lease is free"
+                )
         finally:
             stop.set()
             pumping.join()
@@ -248,7 +256,10 @@ with sender.loan(400, 600, 3) as image:
 """
     program = programs.python(code, name)
     out, err = program.communicate(timeout=60)
-    assert out == "drawn\n" and "LostError" in err and program.returncode == 1, (program.returncode, err)
+    assert out == "drawn\n" and "LostError" in err and program.returncode == 1, (
+        program.returncode,
+        err,
+    )
 
 
 CHILD = """
@@ -304,7 +315,9 @@ def forked(run) -> None:
             print(f"in the child: {error!r}", file=sys.stderr, flush=True)
         finally:
             os._exit(code)
-    eventually(lambda: os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT), "the child ends")
+    eventually(
+        lambda: os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT), "the child ends"
+    )
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -316,7 +329,11 @@ def test_a_forked_child_leaves_its_parents_segment_and_frames_alone(name):
 
         def child():
             assert (array == 1).all()
-            for use in (lambda: sender.publish(picture(2)), sender.tend, sender.loan(4, 4).__enter__):
+            for use in (
+                lambda: sender.publish(picture(2)),
+                sender.tend,
+                sender.loan(4, 4).__enter__,
+            ):
                 with pytest.raises(RuntimeError, match="forked") as caught:
                     use()
                 assert isinstance(caught.value, shm_frame.ForkedError)
@@ -367,7 +384,11 @@ def test_a_child_forked_while_another_thread_waits_can_receive(name):
             assert not receiver.closed
             receiver.close()
 
-        with pytest.warns(DeprecationWarning) if sys.version_info >= (3, 12) else contextlib.nullcontext():
+        with (
+            pytest.warns(DeprecationWarning)
+            if sys.version_info >= (3, 12)
+            else contextlib.nullcontext()
+        ):
             forked(child)
         sender.publish(picture(1))
         receiver.close()
@@ -422,7 +443,9 @@ def viewer(programs, name, *arguments):
     return programs.start(sys.executable, "-m", "shm_frame", name, *arguments)
 
 
-def test_the_viewer_prints_a_line_for_each_frame_where_there_is_no_window(name, programs, monkeypatch):
+def test_the_viewer_prints_a_line_for_each_frame_where_there_is_no_window(
+    name, programs, monkeypatch
+):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with shm_frame.Sender(name) as sender:
@@ -450,7 +473,11 @@ def test_the_viewer_ends_quietly_with_its_reader(name, programs):
 
 
 def test_the_viewer_says_what_is_wrong(name, programs):
-    for arguments, code, why in ((("a/b",), 2, "slash"), ((), 2, "name"), ((name,), 1, "is no segment")):
+    for arguments, code, why in (
+        (("a/b",), 2, "slash"),
+        ((), 2, "name"),
+        ((name,), 1, "is no segment"),
+    ):
         if why == "is no segment":
             os.mkfifo("/dev/shm" + name)
         program = programs.start(sys.executable, "-m", "shm_frame", *arguments)

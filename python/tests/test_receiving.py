@@ -1,4 +1,4 @@
-"""Waiting: without the interpreter's lock, until a frame, a time, a signal, a close or the sender's end."""
+"""Waiting lets others run, and ends with a frame, a time, a signal, a close or the segment."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,9 @@ MODES = ["sleep", "predict", "spin"]
 @pytest.mark.parametrize("mode", MODES)
 def test_a_receiver_waits_for_its_sender_and_for_the_next_one(name, mode):
     receiver = shm_frame.Receiver(name, wait_mode=mode)
-    with pytest.raises(TimeoutError, match=f"no new frame from {name} in 0.05 s: there is no segment"):
+    with pytest.raises(
+        TimeoutError, match=f"no new frame from {name} in 0.05 s: there is no segment"
+    ):
         receiver.receive(0.05)
     for life in range(3):
         got = []
@@ -288,7 +290,9 @@ def test_errors_are_pythons_own_and_say_what_to_do(name):
         with pytest.raises(FileExistsError, match=f"pid {os.getpid()}: .*replace=True") as caught:
             shm_frame.Sender(name)
         assert isinstance(caught.value, shm_frame.LiveError) and caught.value.errno == 17
-    with pytest.raises(MemoryError, match=r"/dev/shm has .*shm_frame\.clean\(\).*--shm-size=") as caught:
+    with pytest.raises(
+        MemoryError, match=r"/dev/shm has .*shm_frame\.clean\(\).*--shm-size="
+    ) as caught:
         shm_frame.Sender(name, capacity=1 << 45)
     assert isinstance(caught.value, shm_frame.NoRoomError)
     for call in (
@@ -329,7 +333,9 @@ def test_segments_are_listed(name):
         assert listing.unreadable >= 0
 
 
-@pytest.mark.parametrize("cancel", [False, True], ids=["until it is stopped", "until it is cancelled"])
+@pytest.mark.parametrize(
+    "cancel", [False, True], ids=["until it is stopped", "until it is cancelled"]
+)
 def test_the_asyncio_example_receives(name, cancel):
     example = runpy.run_path(str(REPOSITORY / "python" / "examples" / "asyncio_receiver.py"))
     numbers = []

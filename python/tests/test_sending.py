@@ -200,7 +200,11 @@ def test_a_loan_is_given_up_on_an_exception(name):
 def test_a_sender_has_one_loan_at_a_time(name):
     with shm_frame.Sender(name) as sender:
         with sender.loan(*SHAPE):
-            for use in (lambda: sender.publish(picture(1)), sender.tend, sender.loan(4, 4).__enter__):
+            for use in (
+                lambda: sender.publish(picture(1)),
+                sender.tend,
+                sender.loan(4, 4).__enter__,
+            ):
                 with pytest.raises(RuntimeError, match="loan open"):
                     use()
         assert sender.publish(picture(1)) == 2

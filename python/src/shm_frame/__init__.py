@@ -1,12 +1,12 @@
 """Whole image frames from process to process of one Linux machine, through shared memory.
 
-    with shm_frame.Sender("/cam") as sender:
-        sender.publish(image)                        # one copy
-        with sender.loan(480, 640, 3) as image:      # none: draw, decode or capture into it
-            camera.read(image)
+with shm_frame.Sender("/cam") as sender:
+    sender.publish(image)                        # one copy
+    with sender.loan(480, 640, 3) as image:      # none: draw, decode or capture into it
+        camera.read(image)
 
-    for frame in shm_frame.Receiver("/cam"):
-        image = frame.array                          # numpy, read-only, in place
+for frame in shm_frame.Receiver("/cam"):
+    image = frame.array                          # numpy, read-only, in place
 """
 
 from ._errors import (

@@ -1,4 +1,7 @@
-"""A viewer: python -m shm_frame /cam. A window if there is OpenCV with one, else a line for each frame."""
+"""A viewer: python -m shm_frame /cam.
+
+It shows a window if there is OpenCV with one, else it prints a line for each frame.
+"""
 
 import argparse
 import os
@@ -29,9 +32,13 @@ def for_the_screen(cv2: Any, frame: Frame) -> Any:
     if image.ndim == 3 and image.shape[2] == 2:
         image = image[:, :, 0]
     if image.dtype != "uint8":
-        image = cv2.normalize(image.astype("float32"), None, 0, 255, cv2.NORM_MINMAX).astype("uint8")
+        image = cv2.normalize(image.astype("float32"), None, 0, 255, cv2.NORM_MINMAX).astype(
+            "uint8"
+        )
     if frame.order == "rgb":
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGR)
+        image = cv2.cvtColor(
+            image, cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGR
+        )
     return image if image.flags.writeable else image.copy()
 
 
@@ -63,9 +70,11 @@ def windows() -> tuple[Any, str]:
         import cv2
     except ImportError as error:
         return None, f"OpenCV cannot be imported ({error})"
-    gui = [text for text in cv2.getBuildInformation().splitlines() if text.strip().startswith("GUI:")]
+    gui = [
+        text for text in cv2.getBuildInformation().splitlines() if text.strip().startswith("GUI:")
+    ]
     if gui and gui[0].split(":", 1)[1].strip() == "NONE":
-        return None, "this OpenCV was built without windows (opencv-python has them, opencv-python-headless has not)"
+        return None, "this OpenCV has no windows: opencv-python has, opencv-python-headless has not"
     if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         return None, "there is no display"
     return cv2, ""
@@ -78,7 +87,9 @@ def main() -> int:
         "where there is none, prints a line for each frame.",
     )
     parser.add_argument("name", help="the segment's name, such as /cam")
-    parser.add_argument("--lines", action="store_true", help="print lines even where a window can be had")
+    parser.add_argument(
+        "--lines", action="store_true", help="print lines even where a window can be had"
+    )
     args = parser.parse_args()
     try:
         receiver = Receiver(args.name)

@@ -51,7 +51,10 @@ class Removed:
 
 
 def list() -> Listing:
-    """Looks at every file in /dev/shm and tells which are segments. It takes 0.15 s if there are any with a live sender."""
+    """Looks at every file in /dev/shm and tells which are segments.
+
+    It takes 0.15 s if any of them has a live sender, whose rate is measured.
+    """
     segments, unreadable = _native._list()
     listing = Listing(Segment(*segment) for segment in segments)
     listing.unreadable = unreadable
@@ -59,5 +62,8 @@ def list() -> Listing:
 
 
 def clean() -> builtins.list[Removed]:
-    """Removes the segments whose sender is dead. Those without a control page stay: nobody can tell whether they are in use."""
+    """Removes the segments whose sender is dead.
+
+    Those without a control page stay: nobody can tell whether they are in use.
+    """
     return [Removed(*removed) for removed in _native._clean()]
