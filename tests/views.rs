@@ -246,8 +246,9 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
         terminal.recv(&name, "");
         terminal.wait_for("the message", |pane| pane.contains("attached to"));
         sender.publish(shape, &pixels).unwrap();
-        let pane = terminal.wait_for("the status line", |pane| {
-            is_status(status(pane)) || status(pane).ends_with("torn 0")
+        // The status line may come first.
+        let pane = terminal.wait_for("the status line and the picture", |pane| {
+            status(pane).ends_with("torn 0") && pane.matches('▀').count() >= 20 * 80
         });
         // 20 rows of half blocks are 40 pixels high: a picture of 2:1 is 80 wide.
         let picture: Vec<_> = pane.lines().filter(|line| line.contains('▀')).collect();

@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use shm_frame::{
-    Channels, Element, Format, Name, Receiver, Sender, SenderOptions, Shape, Size,
-};
+use shm_frame::{Channels, Element, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
 
 const PAGE: u64 = 4096;
 /// Beyond what a file may be: names, messages, the fuzzer's own.
@@ -290,7 +288,10 @@ fn run(case: Case) {
         fs::write(&path, bytes).unwrap();
         None
     } else {
-        let options = SenderOptions::new().slots(slots.into()).capacity(case.capacity.into()).replace(true);
+        let options = SenderOptions::new()
+            .slots(slots.into())
+            .capacity(case.capacity.into())
+            .replace(true);
         Sender::create(&name, &options).ok()
     };
     let receiver = Receiver::open(&name).ok();
