@@ -48,7 +48,7 @@ pub(crate) enum SendLine {
         frames: u64,
         /// From the start to the end, in s.
         seconds: f64,
-        /// Published frames per second of that time.
+        /// Published frames per second between the first and the last; 0 for fewer than two.
         fps: f64,
         /// Frames of the source that were late and left out.
         skipped: u64,
@@ -149,7 +149,7 @@ pub(crate) enum RecvLine<'a> {
         frames: u64,
         /// From the first frame to the last one, in s.
         seconds: f64,
-        /// Received frames per second of that time.
+        /// Received frames per second of that time; 0 for fewer than two.
         fps: f64,
         /// Frames that were published in between and never seen here.
         skipped: u64,

@@ -12,10 +12,16 @@ use crate::picture as image;
 
 /// An open window. It closes when dropped.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is known or not, whatever the others are"
+)]
 pub(crate) struct Window {
     title: String,
     /// Nothing was shown yet, so the window has no size of its own.
     fresh: bool,
+    /// No frame was shown yet, so it has not the size for one.
+    empty: bool,
     /// It was visible.
     appeared: bool,
     /// The picture's area is as large as the window. If not, it is at most as large as the last
@@ -60,6 +66,7 @@ impl Window {
         Ok(Self {
             title: title.to_owned(),
             fresh: true,
+            empty: true,
             appeared: false,
             filled: false,
             area: Rect::default(),
@@ -69,16 +76,29 @@ impl Window {
 
     /// Shows a frame as large as fits in the window, with a caption on it, if there is one.
     pub(crate) fn show(&mut self, pixels: &[u8], shape: Shape, caption: &str) -> Result<()> {
+        let resize = std::mem::take(&mut self.empty);
+        self.show_in(resize, pixels, shape, caption)
+    }
+
+    /// Shows something else than a frame: the window takes the size of the first frame later.
+    pub(crate) fn show_empty(&mut self, pixels: &[u8], shape: Shape, caption: &str) -> Result<()> {
+        self.show_in(self.fresh, pixels, shape, caption)
+    }
+
+    /// Shows a picture, at first in a window of a size for it.
+    fn show_in(&mut self, resize: bool, pixels: &[u8], shape: Shape, caption: &str) -> Result<()> {
         let frame = Size::new(shape.width(), shape.height());
-        let mut look = self.is_stale()?;
+        let look = resize || self.is_stale()?;
         self.area = self.area()?;
         let mut room = self.area.size();
-        if std::mem::take(&mut self.fresh) {
+        if resize {
             room = first_size(frame);
             highgui::resize_window(&self.title, room.width, room.height)?;
             self.area = self.area()?;
+        }
+        // No picture was shown that could make the area so large.
+        if std::mem::take(&mut self.fresh) {
             self.filled = self.area.size() == room;
-            look = true;
         }
         // Scaled here, so that a caption is as large on a frame of 8K as on one of a pixel.
         let size = within(frame, room);
@@ -114,13 +134,6 @@ impl Window {
         if look {
             self.next_look = Instant::now() + LOOK_PERIOD.max(begin.elapsed() * LOOK_RATIO);
         }
-        Ok(())
-    }
-
-    /// Shows something else than a frame: the window takes the size of the first frame later.
-    pub(crate) fn show_empty(&mut self, pixels: &[u8], shape: Shape, caption: &str) -> Result<()> {
-        self.show(pixels, shape, caption)?;
-        self.fresh = true;
         Ok(())
     }
 

@@ -23,7 +23,7 @@ _shm__send() {
 
     case "${cmd}" in
         shm__send)
-            opts="-i -f -c -n -j -q -h -V --image --images --video --camera --raw --loop --size --channels --fps --count --name --slots --mode --replace --show --json --quiet --help --version"
+            opts="-i -f -c -n -j -q -h -V --image --images --video --start --camera --raw --loop --size --channels --depth --crop --resize --rotate --flip --meta --captured --fps --count --name --slots --mode --replace --show --json --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -45,6 +45,10 @@ _shm__send() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --start)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --camera)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -58,6 +62,30 @@ _shm__send() {
                     return 0
                     ;;
                 --channels)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --depth)
+                    COMPREPLY=($(compgen -W "8" -- "${cur}"))
+                    return 0
+                    ;;
+                --crop)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resize)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rotate)
+                    COMPREPLY=($(compgen -W "90 180 270" -- "${cur}"))
+                    return 0
+                    ;;
+                --flip)
+                    COMPREPLY=($(compgen -W "horizontal vertical both" -- "${cur}"))
+                    return 0
+                    ;;
+                --meta)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -3,12 +3,13 @@
 
 Usage: lease.py NAME [SECONDS]
 
-Receives for so many seconds, then prints how many frames it took, how many of them had more than one byte value (torn,
-if sender.py sends), and how many went backwards. Needs permission to write the segment, numpy, and libatomic (Debian:
-libatomic1) for atomic words and fences, which Python has not.
+Receives for so many seconds, then prints how many frames it took, how many of them had more than
+one byte value (torn, if sender.py sends), and how many went backwards. Needs permission to write
+the segment, numpy, and libatomic (Debian: libatomic1) for atomic words and fences, which Python has
+not.
 
-It maps the segment, so a truncation by another process kills it with SIGBUS: see "Hostile or broken memory" in
-format.md. The README's `frames` reads with pread(2) alone and cannot die of it.
+It maps the segment, so a truncation by another process kills it with SIGBUS: see "Hostile or broken
+memory" in format.md. The README's `frames` reads with pread(2) alone and cannot die of it.
 """
 
 import ctypes
@@ -25,6 +26,8 @@ import numpy as np
 PAGE = 4096
 LATEST, WAKE, STATE, ASKED, SLOT, LEASE = 64, 72, 76, 80, 128, 1152
 LIFE, FIRST_LEASE, SLEEPERS = 0, 2, 16
+# By their codes in the header.
+ELEMENTS = [np.dtype(kind) for kind in ("u1", "i1", "<u2", "<i2", "<i4", "<f4", "<f8", "<f2")]
 GETLK, SETLK, FUTEX_WAIT = 36, 37, 0
 FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -71,11 +74,13 @@ class Attached:
             self.length = os.fstat(self.fd).st_size
             at = max(self.length - PAGE, 0)
             words = os.pread(self.fd, 48, at)
-            magic, version, _, session, slots, stride, capacity = struct.unpack("<8sIIQI4xQQ", words)
-            self.session, self.slots, self.stride, self.capacity = session, slots, stride, capacity
+            magic, version, _, *numbers = struct.unpack("<8sIIQI4xQQ", words)
+            session, slots, stride, capacity = numbers
+            self.session, self.slots, self.stride, self.capacity = numbers
             if (magic, version) != (b"shmframe", 1) or not session:
                 raise ValueError(f"{path} has no control page of version 1")
-            if stride % PAGE or slots * stride + PAGE != self.length or not 24 <= capacity <= stride:
+            fits = stride % PAGE == 0 and slots * stride + PAGE == self.length
+            if not fits or not 24 <= capacity <= stride:
                 raise ValueError(f"{path} claims {slots} slots of {stride} bytes in {self.length}")
             if not 3 <= slots <= 16:
                 raise ValueError(f"{path} has {slots} slots, of which none can be leased")
@@ -99,7 +104,7 @@ class Attached:
         store_u32(self.page + LEASE + 64 * self.entry, 0, RELEASE)
 
     def lease(self, seen):
-        """Holds the latest frame, if it is newer than `seen`: (number, image), valid until release()."""
+        """Holds the latest frame, if it is newer than `seen`: (number, image), until release()."""
         while True:
             latest = load_u64(self.page + LATEST, ACQUIRE)
             number, slot = latest >> 8, latest & 255
@@ -110,17 +115,20 @@ class Attached:
             if load_u64(self.page + SLOT + 64 * slot, ACQUIRE) == 2 * number:
                 break
             self.release()  # `latest` has moved on
-        header = self.pixels[slot * self.stride : slot * self.stride + 24]
-        width, height, channels = struct.unpack_from("<iii", header)
-        size = width * height * channels
-        if min(width, height) <= 0 or channels not in (1, 3, 4) or size > self.capacity - 24:
+        at = slot * self.stride
+        header = self.pixels[at : at + 12]
+        width, height, count, element, order, top = struct.unpack("<ii4B", header)
+        known = 1 <= count <= 4 and element < 8 and order <= (count > 2) and top == 0
+        elements = width * height * count
+        size = elements * ELEMENTS[element].itemsize if known else 0
+        if min(width, height, size) <= 0 or size > self.capacity - 24:
             self.release()
             return None
-        image = np.frombuffer(self.pixels, np.uint8, size, slot * self.stride + 24)
-        return number, image.reshape(height, width, channels)
+        image = np.frombuffer(self.pixels, ELEMENTS[element], elements, at + 24)
+        return number, image.reshape(height, width, count)
 
     def intact(self):
-        """Whether the segment is still the one that was opened: to be asked before a result is used."""
+        """Whether the segment is still the one that was opened: ask before a result is used."""
         words = self.control[0:8], struct.unpack_from("<Q", self.control, 16)[0]
         return os.fstat(self.fd).st_size == self.length and words == (b"shmframe", self.session)
 
@@ -156,7 +164,7 @@ class Attached:
         libc.syscall(FUTEX, ctypes.c_void_p(self.page + WAKE), FUTEX_WAIT, wake, left, None, 0)
 
     def close(self):
-        """Unmaps and closes it, which gives the memory and the locks back: a mapping keeps them, too."""
+        """Unmaps and closes it: a mapping, too, keeps the memory and the locks."""
         self.pixels.close()
         self.control.close()
         os.close(self.fd)

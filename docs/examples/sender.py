@@ -3,10 +3,12 @@
 
 Usage: sender.py NAME [WIDTH HEIGHT [FRAMES_PER_SECOND]] [--replace]
 
-Every byte of a frame is the low byte of its number. Needs libatomic (Debian: libatomic1) for atomic words and fences,
-which Python has not. The numbers in the comments are the steps of "To publish" in format.md.
+Every byte of a frame is the low byte of its number. Needs libatomic (Debian: libatomic1) for atomic
+words and fences, which Python has not. The numbers in the comments are the steps of "To publish" in
+format.md.
 
-It maps the segment, so a truncation by another process kills it with SIGBUS: see "Hostile or broken memory" there.
+It maps the segment, so a truncation by another process kills it with SIGBUS: see "Hostile or broken
+memory" there.
 """
 
 import ctypes
@@ -71,6 +73,18 @@ def locked(fd, byte):
     return struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK
 
 
+def pixel_bytes(channels):
+    """Bytes of a pixel by the header's word, or 0 for a value that is none."""
+    count, element, order, top = struct.pack("<i", channels)
+    known = 1 <= count <= 4 and element < 8 and order <= (count > 2) and top == 0
+    return count * [1, 1, 2, 2, 4, 4, 8, 2][element] if known else 0
+
+
+def aligned(length):
+    """Where the sender's own bytes begin."""
+    return (length + 7) // 8 * 8
+
+
 def file_id(info):
     return info.st_dev, info.st_ino
 
@@ -93,8 +107,8 @@ def remove(path):
 class Segment:
     """A file in /dev/shm with everything in place but a name."""
 
-    def __init__(self, slots, pixel_bytes, session):
-        self.slots, self.capacity, self.session = slots, 24 + pixel_bytes, session
+    def __init__(self, slots, room, session):
+        self.slots, self.capacity, self.session = slots, 24 + room, session
         self.stride = -(-self.capacity // PAGE) * PAGE
         self.length = slots * self.stride + PAGE
         self.fd = os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -147,10 +161,10 @@ class Segment:
 
 
 class Sender:
-    def __init__(self, name, pixel_bytes, slots=4, replace=False):
+    def __init__(self, name, room, slots=4, replace=False):
         self.path = "/dev/shm/" + name.lstrip("/")
         self.number = 0
-        self.segment = Segment(slots, pixel_bytes, secrets.randbits(63) + 1)
+        self.segment = Segment(slots, room, secrets.randbits(63) + 1)
         self.take_name(replace)
         self.begin_segment()
 
@@ -194,8 +208,8 @@ class Sender:
             return
         header = os.pread(fd, 24, 0)
         width, height, channels = struct.unpack_from("<iii", header.ljust(24, b"\xff"))
-        image = min(width, height) > 0 and channels in (1, 3, 4)
-        plain = image and 24 + width * height * channels <= length
+        size = width * height * pixel_bytes(channels)
+        plain = min(width, height, size) > 0 and 24 + size <= length
         if not plain and header != bytes(24):
             raise OSError(f"{self.path} is no segment")
         # A sender without a control page holds no lock: its header moves.
@@ -229,11 +243,12 @@ class Sender:
     def lease_words(self):
         return [self.segment.page + LEASE + 64 * j for j in range(max(self.segment.slots - 2, 0))]
 
-    def publish(self, pixels, width, height, channels):
+    def publish(self, pixels, width, height, channels, captured_ns=0, meta=b""):
         if time.monotonic() >= self.look_at:
             self.look()
-        if 24 + len(pixels) > self.segment.capacity:
-            self.move(len(pixels))
+        room = aligned(24 + len(pixels)) + len(meta) if meta else 24 + len(pixels)
+        if room > self.segment.capacity:
+            self.move(room - 24)
         s = self.segment
         begin_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)  # 2
         slot = self.begin()  # 1, 3 to 6
@@ -243,7 +258,11 @@ class Sender:
         sent_ms = time.time_ns() // 1_000_000
         struct.pack_into("<iiiq", s.memory, at, width, height, channels, sent_ms)
         store_u64(words + 8, begin_ns, RELAXED)
+        store_u64(words + 24, captured_ns, RELAXED)
+        store_u32(words + 32, len(meta), RELAXED)
         s.memory[at + 24 : at + 24 + len(pixels)] = pixels
+        own = at + aligned(24 + len(pixels))
+        s.memory[own : own + len(meta)] = meta
         # 8: memcpy(3) orders its own non-temporal stores.
         store_u64(words + 16, time.clock_gettime_ns(time.CLOCK_MONOTONIC), RELAXED)
         fence()  # 9
@@ -266,7 +285,7 @@ class Sender:
         self.wake_all()
 
     def look(self):
-        """Every 0.1 s: is the segment intact and has it the name, and are leases of the dead left?"""
+        """Every 0.1 s: is the segment intact, has it the name, did the dead leave a lease?"""
         self.look_at = time.monotonic() + 0.1
         s = self.segment
         now = named(self.path)
@@ -284,10 +303,10 @@ class Sender:
                 lock(s.fd, FIRST_LEASE + entry, fcntl.F_UNLCK)
         self.leased = leased
 
-    def move(self, pixel_bytes):
+    def move(self, room):
         """Goes on in a new segment of the same name: the name first, then the state."""
         last = self.segment
-        following = Segment(last.slots, pixel_bytes, last.session)
+        following = Segment(last.slots, room, last.session)
         if not wait_for(lambda: lock(last.fd, NAME), 0.1):
             raise OSError(f"{self.path} is being changed by others")
         now = named(self.path)

@@ -267,7 +267,7 @@ impl Viewer {
         let changed = match &self.place {
             Place::Window(window) => self.drawn != self.look() || window.is_stale()?,
             // The terminal has its caption in the status line.
-            Place::Terminal(_) => self.drawn.1 != self.stale.is_some(),
+            Place::Terminal(_) => self.drawn.1 != self.is_dimmed(),
             Place::Nowhere => false,
         };
         if changed { self.draw() } else { Ok(()) }
@@ -275,7 +275,12 @@ impl Viewer {
 
     /// The caption, and whether the picture is dimmed.
     fn look(&self) -> (String, bool) {
-        (self.caption(), self.stale.is_some())
+        (self.caption(), self.is_dimmed())
+    }
+
+    /// Whether the picture is dark, since no new one comes. A frozen one is meant to be old.
+    fn is_dimmed(&self) -> bool {
+        self.stale.is_some() && !self.frozen
     }
 
     fn draw(&mut self) -> Result<()> {

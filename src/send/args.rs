@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Parser};
+use clap::{ArgGroup, Parser, ValueEnum};
 use shm_frame::{Format, Name, Shape, Size};
 
 use crate::parse;
+use crate::send::transform::{Crop, Resize, Transform};
 
 /// Puts images into a named shared-memory segment, from which shm-recv and others take the newest.
 /// Without a source, sends a moving test picture with numbered frames
@@ -59,6 +60,21 @@ pub(crate) struct Args {
         help_heading = SOURCE
     )]
     pub channels: u8,
+    /// Convert pictures and films to 8 bits, and say how. Without this they keep their depth
+    #[arg(long, value_name = "8", value_parser = ["8"], conflicts_with = "raw", help_heading = SOURCE)]
+    pub depth: Option<String>,
+    /// Send this part of each frame: its size, and where its upper left corner is
+    #[arg(long, value_name = "WxH+X+Y", value_parser = crop, help_heading = SOURCE)]
+    pub crop: Option<Crop>,
+    /// Send frames in this size, or so many times as large
+    #[arg(long, value_name = "WxH|SCALE", value_parser = resize, help_heading = SOURCE)]
+    pub resize: Option<Resize>,
+    /// Turn frames to the right by so many degrees
+    #[arg(long, value_name = "DEGREES", value_parser = ["90", "180", "270"], help_heading = SOURCE)]
+    pub rotate: Option<String>,
+    /// Mirror frames: left to right, upside down, or both
+    #[arg(long, value_name = "HOW", help_heading = SOURCE)]
+    pub flip: Option<Flip>,
     /// Send a line of JSON with each frame: of a file, in order, and the last one again; or the
     /// newest of stdin (-)
     #[arg(
@@ -115,6 +131,61 @@ Examples:
   shm-send --video clip.mp4                       a video, once, at its own rate
   shm-send --camera 0 --size 1280x720 -f 30       a webcam
   ffmpeg -i URL -f rawvideo -pix_fmt bgr24 - | shm-send --raw 1280x720x3";
+
+/// How to mirror frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Flip {
+    /// Left to right
+    Horizontal,
+    /// Upside down
+    Vertical,
+    /// Both
+    Both,
+}
+
+impl Args {
+    /// What is done to each frame on its way.
+    pub(crate) fn transform(&self) -> Transform {
+        Transform {
+            crop: self.crop,
+            resize: self.resize,
+            rotate: self
+                .rotate
+                .as_deref()
+                .map_or(0, |degrees| degrees.parse().unwrap_or(0)),
+            flip: self.flip.map(|flip| match flip {
+                Flip::Horizontal => 1,
+                Flip::Vertical => 0,
+                Flip::Both => -1,
+            }),
+        }
+    }
+}
+
+fn crop(text: &str) -> Result<Crop, String> {
+    let parts = || {
+        let mut parts = text.split('+');
+        let (width, height) = size(parts.next()?).ok()?;
+        let crop = Crop {
+            width,
+            height,
+            left: parts.next()?.parse().ok()?,
+            top: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(crop)
+    };
+    parts().ok_or_else(|| "not a size and a place like 320x240+160+80".to_owned())
+}
+
+fn resize(text: &str) -> Result<Resize, String> {
+    if let Ok((width, height)) = size(text) {
+        return Ok(Resize::To(width, height));
+    }
+    match text.parse::<f64>() {
+        Ok(scale) if (0.001..=1000.0).contains(&scale) => Ok(Resize::By(scale)),
+        _ => Err("not a size like 320x240, nor a number like 0.5".to_owned()),
+    }
+}
 
 /// A rate, and its period. No period: as fast as possible.
 #[derive(Clone, Copy, Debug, PartialEq)]

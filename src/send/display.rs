@@ -22,6 +22,9 @@ use crate::window::{Input, Window};
 /// in the segment, because the sender would have to wake it at each frame.
 const PERIOD: Duration = Duration::from_millis(16);
 
+/// The display's nice value: see `nice(2)`.
+const NICE: i32 = 10;
+
 /// Asks the main thread for the window.
 pub(super) struct WindowRequest {
     wanted: mpsc::Sender<()>,
@@ -52,6 +55,9 @@ pub(super) fn beside(
     thread::scope(|scope| {
         // The thread owns the request, so the channel closes if it ends without asking.
         let sending = scope.spawn(move || send(&request));
+        // On a busy machine the sending goes first. This is for the calling thread, and for the
+        // threads that Qt and OpenCV start from it. If it fails, the window works as well.
+        let _ = rustix::process::nice(NICE);
         let mut shown = Ok(());
         if is_wanted.recv().is_ok() {
             match Window::open(&format!("shm-send {name}")).context("--show") {
@@ -149,7 +155,7 @@ impl<'a> Display<'a> {
         Ok(())
     }
 
-    /// A receiver of this process's own segment, if that is there yet.
+    /// A receiver of this process's own segment, if it exists yet.
     fn attach(&self) -> Option<Receiver> {
         let receiver = Receiver::open(self.name).ok()?;
         (receiver.sender_pid() == Some(process::id())).then_some(receiver)

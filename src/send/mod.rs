@@ -7,6 +7,7 @@
 //! | when a frame is due | `pace` |
 //! | the segment that frames are written into | `outlet` |
 //! | the lines that go with the frames | `meta` |
+//! | parts, sizes and turns of frames on their way | `transform` |
 //! | the running loop: from the source into the segment | `transmission` |
 //! | the window of `--show` | `display` |
 //! | the summary | `tally` |
@@ -19,6 +20,7 @@ mod outlet;
 mod pace;
 mod source;
 mod tally;
+mod transform;
 mod transmission;
 
 use std::process::ExitCode;

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use opencv::boxed_ref::BoxedRefMut;
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual};
 use shm_frame::{Extras, Sender, Sent, Shape};
 
 use crate::picture;
 use crate::send::meta::Meta;
+use crate::send::transform::Transform;
 
 /// Publishes frames in one of three ways, and measures how long that takes.
 pub(crate) struct Outlet {
@@ -19,6 +20,9 @@ pub(crate) struct Outlet {
     meta: Option<Meta>,
     /// The bytes that the source has for the next frame, should there be no lines.
     own: Vec<u8>,
+    transform: Transform,
+    /// A frame before the transform.
+    before: Vec<u8>,
 }
 
 /// A frame that was published.
@@ -30,12 +34,14 @@ pub(crate) struct Written {
 }
 
 impl Outlet {
-    pub(crate) fn new(sender: Sender, meta: Option<Meta>) -> Self {
+    pub(crate) fn new(sender: Sender, meta: Option<Meta>, transform: Transform) -> Self {
         Self {
             sender,
             captured_ns: 0,
             meta,
             own: Vec::new(),
+            transform,
+            before: Vec::new(),
         }
     }
 
@@ -57,6 +63,14 @@ impl Outlet {
 
     /// Publishes a copy of these pixels.
     pub(crate) fn publish(&mut self, shape: Shape, pixels: &[u8]) -> Result<Written> {
+        if !self.transform.is_nothing() {
+            let transform = self.transform;
+            let to = transform.shape(shape)?;
+            let written = self.fill_slot(to, |slot| {
+                transform.apply(pixels, shape, slot, to).map(|()| true)
+            })?;
+            return written.context("the frame was given up");
+        }
         let meta = self.next_meta();
         let captured_ns = std::mem::take(&mut self.captured_ns);
         let extras = Extras::new().captured_ns(captured_ns).meta(&meta);
@@ -68,6 +82,25 @@ impl Outlet {
 
     /// Lets `write` fill a slot, and publishes it. `None`: `write` returned false, for no frame.
     pub(crate) fn fill(
+        &mut self,
+        shape: Shape,
+        write: impl FnOnce(&mut [u8]) -> Result<bool>,
+    ) -> Result<Option<Written>> {
+        if self.transform.is_nothing() {
+            return self.fill_slot(shape, write);
+        }
+        let mut before = std::mem::take(&mut self.before);
+        before.resize(shape.bytes(), 0);
+        let written = match write(&mut before) {
+            Ok(true) => self.publish(shape, &before).map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.before = before;
+        written
+    }
+
+    fn fill_slot(
         &mut self,
         shape: Shape,
         write: impl FnOnce(&mut [u8]) -> Result<bool>,

@@ -15,6 +15,8 @@ pub(super) struct Tally {
     pub frames: u64,
     pub skipped: u64,
     start: Instant,
+    /// When the first frame and the last one were sent.
+    span: Option<(Instant, Instant)>,
     writing: Spread,
 }
 
@@ -24,6 +26,7 @@ impl Tally {
             frames: 0,
             skipped: 0,
             start: Instant::now(),
+            span: None,
             writing: Spread::new(),
         }
     }
@@ -31,6 +34,8 @@ impl Tally {
     /// Adds a frame that was published, and tells of it.
     pub(super) fn add(&mut self, written: &Written, console: &Console) -> Result<()> {
         let writing = nanoseconds(written.time);
+        let now = Instant::now();
+        self.span = Some((self.span.map_or(now, |(first, _)| first), now));
         self.frames = written.sent.number;
         self.writing.add(writing);
         let event = SendLine::Sent {
@@ -44,7 +49,11 @@ impl Tally {
     /// Tells the summary.
     pub(super) fn tell(&self, console: &Console) -> Result<()> {
         let seconds = self.start.elapsed().as_secs_f64();
-        let fps = rate(self.frames, seconds);
+        let span = self
+            .span
+            .map_or(Duration::ZERO, |(first, last)| last - first);
+        // From the first frame to the last one there is one period less than there are frames.
+        let fps = rate(self.frames.saturating_sub(1), span.as_secs_f64());
         let write_ms = self.writing.quantiles();
         let &Self {
             frames, skipped, ..

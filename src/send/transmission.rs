@@ -26,7 +26,7 @@ pub(super) fn run(
     console: &Console,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let (source, rate) = match source::open(args) {
+    let (source, rate) = match source::open(args, console) {
         // A signal ended the wait for a film that did not come.
         Err(_) if stop::requested() => return Ok(()),
         opened => opened?,
@@ -34,7 +34,8 @@ pub(super) fn run(
     let meta = args.meta.as_deref();
     let meta = meta.map(|path| Meta::open(path, console)).transpose()?;
     ready()?;
-    let shape = source.shape();
+    let transform = args.transform();
+    let shape = transform.shape(source.shape())?;
     let sender = Sender::create(
         &args.name,
         &SenderOptions::new()
@@ -49,7 +50,7 @@ pub(super) fn run(
         console,
         bar: progress(args, console, source.as_ref()),
         source,
-        outlet: Outlet::new(sender, meta),
+        outlet: Outlet::new(sender, meta, transform),
         lost: false,
         tally: Tally::new(),
     };

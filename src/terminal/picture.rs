@@ -3,7 +3,7 @@
 
 use std::env;
 
-use ansi_colours::ansi256_from_rgb;
+use anstyle_lossy::rgb_to_xterm;
 use anyhow::{Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -332,7 +332,7 @@ fn half_blocks(out: &mut Vec<u8>, pixels: &[Vec3b], width: usize, colours: Colou
         if colours == Colours::True {
             format!("\x1b[{ground}8;2;{r};{g};{b}m")
         } else {
-            format!("\x1b[{ground}8;5;{}m", ansi256_from_rgb((r, g, b)))
+            format!("\x1b[{ground}8;5;{}m", rgb_to_xterm((r, g, b).into()).0)
         }
     };
     let rows: Vec<_> = pixels.chunks(width).collect();

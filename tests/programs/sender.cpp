@@ -1,5 +1,6 @@
 // A sender that knows the 24-byte header and nothing else, the way people write them.
-// Usage: sender NAME WIDTH HEIGHT PIXELS FPS: rewrites /NAME with the width*height*3 bytes of the file PIXELS.
+// Usage: sender NAME WIDTH HEIGHT PIXELS FPS [CHANNELS]: rewrites /NAME with the image in the file PIXELS. CHANNELS is the
+// header's word, 3 if it is left out: the count of elements, and in the next byte 2 for u16.
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -25,14 +26,16 @@ struct FrameHeader {
 static_assert(sizeof(FrameHeader) == 24, "packed");
 
 int main(int argc, char** argv) {
-    if (argc != 6) {
-        std::fprintf(stderr, "usage: sender NAME WIDTH HEIGHT PIXELS FPS\n");
+    if (argc != 6 && argc != 7) {
+        std::fprintf(stderr, "usage: sender NAME WIDTH HEIGHT PIXELS FPS [CHANNELS]\n");
         return 2;
     }
     const char* name = argv[1];
     const int width = std::atoi(argv[2]), height = std::atoi(argv[3]);
     const double fps = std::atof(argv[5]);
-    const size_t pixel_bytes = static_cast<size_t>(width) * height * 3;
+    const int channels = argc == 7 ? std::atoi(argv[6]) : 3;
+    const int element_bytes = channels >> 8 == 2 ? 2 : 1;
+    const size_t pixel_bytes = static_cast<size_t>(width) * height * (channels & 255) * element_bytes;
     const size_t size = sizeof(FrameHeader) + pixel_bytes;
 
     std::vector<uint8_t> image(pixel_bytes);
@@ -59,7 +62,7 @@ int main(int argc, char** argv) {
         header->frame_valid = 0;
         header->width = width;
         header->height = height;
-        header->channels = 3;
+        header->channels = channels;
         header->timestamp_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
                                    std::chrono::system_clock::now().time_since_epoch())
                                    .count();

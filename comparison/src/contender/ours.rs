@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use shm_frame::{Channels, Element, Format, Name, Receiver, Sender, SenderOptions, Shape, Size, Waited, WaitMode};
+use shm_frame::{
+    Channels, Element, Format, Name, Receiver, Sender, SenderOptions, Shape, Size, WaitMode, Waited,
+};
 
 use super::{ALL, COPIED_IN, Contender, Ends, Group, Part};
 use crate::Result;

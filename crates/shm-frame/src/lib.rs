@@ -31,7 +31,7 @@
 //! | `i * stride`, for each slot `i` | 24 bytes of header, then the pixels: height x width x channels, row after row |
 //! | the last 4096 | the control page |
 //!
-//! The header, [`FrameHeader`], is the whole of what older programs know, and slot 0 all that they see. `README.md` has every
+//! The header, [`FrameHeader`], is the whole of what older programs know, and slot 0 all that they see. `docs/format.md` has every
 //! offset of the control page.
 //!
 //! # The protocol
@@ -130,7 +130,8 @@ pub use protocol::format::{
 pub use protocol::header::FrameHeader;
 #[cfg(not(loom))]
 pub use receiver::{
-    Canceller, Followed, Follower, Frame, Lease, OwnedLease, Receiver, Via, WaitMode, Waited,
+    Canceller, Followed, Follower, Frame, Lease, Notifier, OwnedLease, Receiver, Via, WaitMode,
+    Waited,
 };
 #[cfg(not(loom))]
 pub use sender::{Extras, Loan, LoanMemory, OwnedLoan, Sender, SenderOptions, Sent};

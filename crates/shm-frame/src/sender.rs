@@ -209,10 +209,34 @@ impl Sender {
                 got: pixels.len(),
             });
         }
+        self.publish_by(shape, extras, |loan| loan.write(pixels))
+    }
+
+    /// The same for pixels that `fill` writes, such as the rows of a part of a larger image. It is called with the slot's
+    /// bytes, and with those of another slot if the first one is lost.
+    ///
+    /// # Errors
+    ///
+    /// As for [`loan`](Self::loan).
+    pub fn publish_filled(
+        &mut self,
+        shape: Shape,
+        extras: Extras<'_>,
+        mut fill: impl FnMut(&mut [u8]),
+    ) -> Result<Sent, Error> {
+        self.publish_by(shape, extras, |loan| fill(loan.pixels()))
+    }
+
+    fn publish_by(
+        &mut self,
+        shape: Shape,
+        extras: Extras<'_>,
+        mut write: impl FnMut(&mut Loan<'_>),
+    ) -> Result<Sent, Error> {
         // Once more when the segment breaks meanwhile: the next loan makes another.
         for _ in 0..2 {
             let mut loan = self.loan_with_room(shape, extras.meta.len())?;
-            loan.write(pixels);
+            write(&mut loan);
             loan.set_captured_ns(extras.captured_ns);
             loan.set_meta(extras.meta)?;
             match loan.publish() {
@@ -280,6 +304,7 @@ impl Sender {
         }
     }
 
+    #[inline]
     fn begin(&mut self, shape: Shape, meta: usize) -> Result<Begun, Error> {
         self.must_be_ours()?;
         // Step 2 of the protocol comes before step 1 here; it touches nothing but a local.
@@ -455,7 +480,10 @@ impl Sender {
     }
 
     /// Steps 8 to 12 of a frame that was begun.
+    #[inline]
     fn finish(&mut self, begun: Begun) -> Result<Sent, Error> {
+        // A fork within a loan copies the loan: the frame is the parent's to publish.
+        self.must_be_ours()?;
         let Self {
             segment,
             writer,

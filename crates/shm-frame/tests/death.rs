@@ -187,7 +187,7 @@ fn receivers_die_with_leases_in_hand_and_the_sender_loses_no_slot() {
     println!("{last} frames beside {ROUNDS} dying receivers, {longest:?} at most for one");
 }
 
-/// What stands in the lease table, by README.md's offsets.
+/// What stands in the lease table, by the offsets of docs/format.md.
 fn lease_entries(name: &TestName) -> [u32; 2] {
     let bytes = std::fs::read(name.file()).unwrap();
     let page = &bytes[bytes.len() - 4096..];

@@ -200,7 +200,7 @@ fn scribble(name: &TestName, random: &mut Random, time: Duration) -> u64 {
     lies
 }
 
-/// One lie, by README.md's offsets.
+/// One lie, by the offsets of docs/format.md.
 fn lie(file: &fs::File, page: u64, random: &mut Random) {
     let value = match random.below(6) {
         0 => 0,

@@ -29,6 +29,9 @@ pub fn role() -> Option<(String, Name)> {
     Some((role, Name::new(&std::env::var(NAME).unwrap()).unwrap()))
 }
 
+/// More than is added to any frame, with the gap before it.
+const MOST_META: usize = 160;
+
 /// Frames of different sizes, each telling in every word whose it is, its number and where the word stands.
 pub struct Checked {
     pub sender: u32,
@@ -42,9 +45,25 @@ impl Checked {
         shape(width, height, usize::try_from(channels).unwrap())
     }
 
+    /// Room for every frame with what is added to it.
     pub fn capacity(&self) -> usize {
         let shapes = 0..self.shapes.len() as u64;
-        shapes.map(|i| self.shape(i).bytes()).max().unwrap()
+        shapes.map(|i| self.shape(i).bytes()).max().unwrap() + MOST_META
+    }
+
+    /// What is added to a frame: nothing to every fifth, else JSON of different lengths.
+    pub fn meta(&self, frame: u64) -> Vec<u8> {
+        if frame.is_multiple_of(5) {
+            return Vec::new();
+        }
+        let fill = "x".repeat(usize::try_from(frame % 64).unwrap());
+        let Self { sender, .. } = self;
+        format!(r#"{{"frame":{frame},"sender":{sender},"fill":"{fill}"}}"#).into_bytes()
+    }
+
+    /// When a frame was taken: unknown for every seventh, else a number of its own.
+    pub fn captured_ns(&self, frame: u64) -> Option<u64> {
+        (!frame.is_multiple_of(7)).then(|| self.word(frame, usize::MAX) | 1)
     }
 
     fn word(&self, frame: u64, at: usize) -> u64 {
@@ -85,10 +104,34 @@ impl Checked {
         );
     }
 
+    /// Fails if what came with a frame is not what its sender added.
+    pub fn check_extras(&self, frame: &Frame, meta: &[u8]) {
+        let Self { sender, .. } = self;
+        let number = frame.number;
+        assert_eq!(
+            frame.captured_ns,
+            self.captured_ns(number),
+            "time of frame {number} of {sender}"
+        );
+        assert!(
+            meta == self.meta(number),
+            "frame {number} of {sender} came with {:?}",
+            String::from_utf8_lossy(meta)
+        );
+        assert!(
+            frame.begun_ns <= frame.published_ns,
+            "times of frame {number} of {sender}: {frame:?}"
+        );
+    }
+
     pub fn send(&self, sender: &mut Sender, frame: u64) {
+        let meta = self.meta(frame);
         loop {
-            let mut loan = sender.loan(self.shape(frame)).unwrap();
+            let shape = self.shape(frame);
+            let mut loan = sender.loan_with_room(shape, meta.len()).unwrap();
             self.fill(frame, loan.pixels());
+            loan.set_meta(&meta).unwrap();
+            loan.set_captured_ns(self.captured_ns(frame).unwrap_or(0));
             match loan.publish() {
                 Ok(sent) => return assert_eq!(sent.number, frame),
                 // A test took the memory away meanwhile.
@@ -137,17 +180,21 @@ impl Take {
                 pixels.extend_from_slice(lease.pixels());
                 // Again and in place, so that what is written meanwhile shows.
                 let same = lease.pixels() == pixels;
+                let meta = lease.meta().to_vec();
                 // Truncated memory is read as zeros, and the lease says so.
                 if !lease.is_intact() {
                     return None;
                 }
                 assert!(same, "frame {} changed under its lease", frame.number);
                 checked.check(frame.number, frame.shape, pixels);
+                checked.check_extras(&frame, &meta);
                 Some(frame)
             }
             Self::Lease | Self::Copy => {
-                let frame = receiver.copy(pixels).unwrap()?;
+                let mut meta = Vec::new();
+                let frame = receiver.copy_with_meta(pixels, &mut meta).unwrap()?;
                 checked.check(frame.number, frame.shape, pixels);
+                checked.check_extras(&frame, &meta);
                 Some(frame)
             }
         }

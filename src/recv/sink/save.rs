@@ -44,6 +44,9 @@ impl Sink for Saver {
     }
 }
 
+/// The number that TIFF has for no compression.
+const UNCOMPRESSED: i32 = 1;
+
 /// The kind of file that holds such pixels exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -59,11 +62,11 @@ impl Kind {
             (Element::U8 | Element::U16, Channels::One | Channels::Three | Channels::Four) => {
                 Self::Png
             }
-            (Element::F32 | Element::F64, Channels::One | Channels::Three | Channels::Four) => {
-                Self::Tiff
+            (Element::F32, Channels::One | Channels::Three | Channels::Four) => Self::Tiff,
+            (Element::U8 | Element::U16 | Element::F32, Channels::Two)
+            | (Element::I8 | Element::I16 | Element::I32 | Element::F64 | Element::F16, _) => {
+                Self::Npy
             }
-            (Element::U8 | Element::U16 | Element::F32 | Element::F64, Channels::Two)
-            | (Element::I8 | Element::I16 | Element::I32 | Element::F16, _) => Self::Npy,
         }
     }
 
@@ -76,7 +79,7 @@ impl Kind {
     }
 }
 
-/// Writes a frame exactly: `STEM.png` for 8 and 16 bits, `.tiff` for floats, `.npy` for other
+/// Writes a frame exactly: `STEM.png` for 8 and 16 bits, `.tiff` for floats of 32 bits, `.npy` for other
 /// formats; or `STEM-2.png` and so on if that exists. Returns its path.
 pub(in crate::recv) fn write(
     directory: &Path,
@@ -113,7 +116,14 @@ fn encode(kind: Kind, pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
     };
     let mut file = Vector::<u8>::new();
     let ending = format!(".{}", kind.ending());
-    let encoded = imgcodecs::imencode_def(&ending, &picture::view(pixels, shape)?, &mut file)?;
+    // OpenCV stores floats of three channels as logarithms unless it is told not to.
+    let exact = [imgcodecs::IMWRITE_TIFF_COMPRESSION, UNCOMPRESSED];
+    let options = match kind {
+        Kind::Tiff => Vector::from_slice(&exact),
+        Kind::Png | Kind::Npy => Vector::new(),
+    };
+    let image = picture::view(pixels, shape)?;
+    let encoded = imgcodecs::imencode(&ending, &image, &mut file, &options)?;
     ensure!(encoded, "OpenCV cannot encode {shape} as {}", kind.ending());
     Ok(file.as_slice().to_vec())
 }

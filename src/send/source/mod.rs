@@ -1,6 +1,7 @@
 //! Where frames come from.
 
 mod camera;
+mod decode;
 mod film;
 mod mcap;
 mod pictures;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use shm_frame::{Shape, Size};
 
+use crate::console::Console;
 use crate::picture;
 
 use self::camera::Camera;
@@ -68,14 +70,14 @@ pub(crate) enum Next {
 }
 
 /// Opens the source that the flags ask for. Also returns its rate, as text.
-pub(crate) fn open(args: &Args) -> Result<(Box<dyn Source>, String)> {
+pub(crate) fn open(args: &Args, console: &Console) -> Result<(Box<dyn Source>, String)> {
     let rate = args.fps.unwrap_or(RATE);
     if let Some(path) = &args.image {
         let context = || format!("--image {}", path.display());
-        let still = Still::open(path, args.channels, rate.period).with_context(context)?;
+        let still = Still::open(path, args, console, rate.period).with_context(context)?;
         Ok((Box::new(still), describe(rate)))
     } else if !args.images.is_empty() {
-        let pictures = Pictures::open(&args.images, args.channels, rate.period, args.repeat)?;
+        let pictures = Pictures::open(args, console, rate.period)?;
         Ok((Box::new(pictures), describe(rate)))
     } else if let Some(path) = &args.video {
         let context = || format!("--video {}", path.display());

@@ -8,36 +8,40 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
-use opencv::core::{CV_8UC4, Mat, MatTraitConst, MatTraitConstManual, MatTraitManual};
-use opencv::{imgcodecs, imgproc};
-use shm_frame::{Format, Shape, Size};
+use glob::MatchOptions;
+use opencv::imgcodecs;
+use shm_frame::Shape;
 
-use super::{Next, Source, whole};
-use crate::picture;
+use super::decode::{Decoded, Wanted, decode};
+use super::{Next, Source};
+use crate::console::Console;
+use crate::send::args::Args;
 use crate::send::outlet::{Outlet, Written};
 
-/// One picture, sent as it is again and again.
+/// One picture, sent again and again.
 pub(crate) struct Still {
-    shape: Shape,
-    image: Mat,
+    decoded: Decoded,
     period: Option<Duration>,
 }
 
 impl Still {
-    pub(crate) fn open(path: &Path, channels: u8, period: Option<Duration>) -> Result<Self> {
-        let image = read(path, channels)?;
-        Ok(Self {
-            shape: picture::shape(&image)?,
-            image,
-            period,
-        })
+    pub(crate) fn open(
+        path: &Path,
+        args: &Args,
+        console: &Console,
+        period: Option<Duration>,
+    ) -> Result<Self> {
+        let decoded = read(path, wanted(args))?;
+        if !decoded.note.is_empty() {
+            console.note(&format!("--image {}: {}", path.display(), decoded.note));
+        }
+        Ok(Self { decoded, period })
     }
 }
 
 impl Source for Still {
     fn shape(&self) -> Shape {
-        self.shape
+        self.decoded.shape
     }
 
     fn next(&mut self) -> Result<Next> {
@@ -45,9 +49,8 @@ impl Source for Still {
     }
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
-        outlet
-            .publish(self.shape, self.image.data_bytes()?)
-            .map(Some)
+        let Decoded { pixels, shape, .. } = &self.decoded;
+        outlet.publish(*shape, pixels).map(Some)
     }
 }
 
@@ -56,34 +59,45 @@ pub(crate) struct Pictures {
     paths: Vec<PathBuf>,
     /// How many of them were gone through.
     passed: usize,
-    /// Of the last one: the next one likely has the same.
+    /// The shape of the first one.
     shape: Shape,
-    channels: u8,
+    wanted: Wanted,
     period: Option<Duration>,
     repeat: bool,
+    console: Console,
+    /// What was said last about a picture.
+    said: String,
+}
+
+/// The form of pictures that the flags ask for.
+fn wanted(args: &Args) -> Wanted {
+    Wanted {
+        channels: args.channels,
+        eight_bit: args.depth.is_some(),
+    }
 }
 
 impl Pictures {
-    pub(crate) fn open(
-        patterns: &[PathBuf],
-        channels: u8,
-        period: Option<Duration>,
-        repeat: bool,
-    ) -> Result<Self> {
+    pub(crate) fn open(args: &Args, console: &Console, period: Option<Duration>) -> Result<Self> {
         let mut paths = Vec::new();
-        for pattern in patterns {
-            paths.extend(find(pattern).with_context(|| flag(pattern))?);
+        for pattern in &args.images {
+            let mut found = find(pattern, console).with_context(|| flag(pattern))?;
+            // In the order in which they were given, and within a folder in the order of counting.
+            found.sort_by(|a, b| natural(a.as_os_str().as_bytes(), b.as_os_str().as_bytes()));
+            paths.extend(found);
         }
-        paths.sort_by(|a, b| natural(a.as_os_str().as_bytes(), b.as_os_str().as_bytes()));
         let first = &paths[0];
-        let image = read(first, channels).with_context(|| flag(first))?;
+        let wanted = wanted(args);
+        let shape = read(first, wanted).with_context(|| flag(first))?.shape;
         Ok(Self {
-            shape: picture::shape(&image)?,
+            shape,
             paths,
             passed: 0,
-            channels,
+            wanted,
             period,
-            repeat,
+            repeat: args.repeat,
+            console: console.clone(),
+            said: String::new(),
         })
     }
 }
@@ -115,40 +129,56 @@ impl Source for Pictures {
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
         let path = &self.paths[self.passed - 1];
-        let file = fs::read(path).with_context(|| flag(path))?;
-        let written = outlet.decode(self.shape, |image| {
-            decode(&file, self.channels, image).with_context(|| flag(path))?;
-            Ok(true)
-        })?;
-        if let Some(written) = &written {
-            self.shape = written.shape;
+        let Decoded {
+            pixels,
+            shape,
+            note,
+        } = read(path, self.wanted).with_context(|| flag(path))?;
+        if !note.is_empty() && note != self.said {
+            self.console.note(&format!("{}: {note}", flag(path)));
+            self.said = note;
         }
-        Ok(written)
+        outlet.publish(shape, &pixels).map(Some)
     }
 }
 
-/// What errors begin with.
+/// Reads and decodes a file.
+fn read(path: &Path, wanted: Wanted) -> Result<Decoded> {
+    decode(&fs::read(path)?, wanted)
+}
+
+/// The beginning of errors.
 fn flag(path: &Path) -> String {
     format!("--images {}", path.display())
 }
 
 /// What OpenCV reads, by the file's extension: what is in a folder need not all be pictures.
-const EXTENSIONS: [&str; 22] = [
-    "avif", "bmp", "dib", "exr", "hdr", "jp2", "jpe", "jpeg", "jpg", "pbm", "pfm", "pgm", "pic",
-    "png", "pnm", "ppm", "pxm", "ras", "sr", "tif", "tiff", "webp",
+const EXTENSIONS: [&str; 24] = [
+    "avif", "bmp", "dib", "exr", "hdr", "jfif", "jp2", "jpe", "jpeg", "jpg", "pam", "pbm", "pfm",
+    "pgm", "pic", "png", "pnm", "ppm", "pxm", "ras", "sr", "tif", "tiff", "webp",
 ];
 
 /// The files that one word of `--images` means; there is at least one.
-fn find(pattern: &Path) -> Result<Vec<PathBuf>> {
+fn find(pattern: &Path, console: &Console) -> Result<Vec<PathBuf>> {
     if pattern.is_dir() {
         let mut paths = Vec::new();
         for entry in fs::read_dir(pattern)? {
             let path = entry?.path();
+            // Hidden files are for programs: some put one beside each picture.
+            let hidden = path
+                .file_name()
+                .is_some_and(|name| name.as_bytes().starts_with(b"."));
             let extension = path.extension().and_then(OsStr::to_str);
             let extension = extension.unwrap_or_default().to_ascii_lowercase();
-            if EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
-                paths.push(path);
+            if hidden || !EXTENSIONS.contains(&extension.as_str()) || !path.is_file() {
+                continue;
             }
+            if extension == "avif" && !can_read(&path) {
+                let text = format!("{}: passed over: this OpenCV cannot read AVIF", flag(&path));
+                console.note(&text);
+                continue;
+            }
+            paths.push(path);
         }
         if paths.is_empty() {
             bail!("no picture in this folder, by extension (png, jpg, ...)");
@@ -163,8 +193,12 @@ fn find(pattern: &Path) -> Result<Vec<PathBuf>> {
     if !text.contains(['*', '?', '[']) {
         bail!("no such file or folder");
     }
+    let options = MatchOptions {
+        require_literal_leading_dot: true,
+        ..MatchOptions::new()
+    };
     let mut paths = Vec::new();
-    for path in glob::glob(text)? {
+    for path in glob::glob_with(&literal_folders(text), options)? {
         let path = path?;
         if path.is_file() {
             paths.push(path);
@@ -174,6 +208,23 @@ fn find(pattern: &Path) -> Result<Vec<PathBuf>> {
         bail!("no file matches this pattern");
     }
     Ok(paths)
+}
+
+/// A pattern in which folders that exist by that name mean themselves, whatever letters they have.
+fn literal_folders(pattern: &str) -> String {
+    for (at, _) in pattern.rmatch_indices('/') {
+        let (folder, rest) = pattern.split_at(at);
+        if folder.contains(['*', '?', '[']) && Path::new(folder).is_dir() {
+            return glob::Pattern::escape(folder) + rest;
+        }
+    }
+    pattern.to_owned()
+}
+
+/// Whether OpenCV knows the format of a file.
+fn can_read(path: &Path) -> bool {
+    let path = path.to_str();
+    path.is_some_and(|path| imgcodecs::have_image_reader(path).unwrap_or(false))
 }
 
 /// The order in which people count: runs of digits by their value, all else byte by byte.
@@ -208,73 +259,8 @@ fn natural(mut a: &[u8], mut b: &[u8]) -> Ordering {
     }
 }
 
-/// Reads a picture as 8 bits with that many channels.
-fn read(path: &Path, channels: u8) -> Result<Mat> {
-    let file = fs::read(path)?;
-    // Not empty: there must be room for a mark.
-    let mut pixel = [0];
-    let mut image = picture::view_mut(
-        &mut pixel,
-        Shape::new(
-            Size {
-                width: 1,
-                height: 1,
-            },
-            Format::GRAY8,
-        )?,
-    )?;
-    decode(&file, channels, &mut image)?;
-    Ok(image.clone_pointee())
-}
-
-/// Decodes a picture as 8 bits with that many channels, where `image` is if it fits there.
-fn decode(file: &[u8], channels: u8, image: &mut BoxedRefMut<'_, Mat>) -> Result<()> {
-    if file.is_empty() {
-        bail!("is empty");
-    }
-    whole::check(file)?;
-    let file = Mat::from_slice(file)?;
-    let flags = match channels {
-        1 => imgcodecs::IMREAD_GRAYSCALE,
-        3 => imgcodecs::IMREAD_COLOR,
-        _ => imgcodecs::IMREAD_UNCHANGED,
-    };
-    if !decode_as(&file, flags, image)? {
-        bail!("is no picture that OpenCV can read");
-    }
-    // The alpha is the picture's own if it has 8 bits of it, else all of it is opaque.
-    if channels == 4 && image.typ() != CV_8UC4 {
-        let color = imgcodecs::imdecode(&file, imgcodecs::IMREAD_COLOR)?;
-        imgproc::cvt_color_def(&color, image, imgproc::COLOR_BGR2BGRA)?;
-    }
-    Ok(())
-}
-
-/// What stands in an image before a picture is decoded into it: of some that fail OpenCV leaves it there, and does not say so.
-const MARK: &[u8] = b"nothing was decoded";
-
-/// Decodes a picture. `false`: it is none.
-fn decode_as(
-    file: &BoxedRef<'_, Mat>,
-    flags: i32,
-    image: &mut BoxedRefMut<'_, Mat>,
-) -> Result<bool> {
-    let bytes = image.data_bytes_mut()?;
-    let marked = bytes.len().min(MARK.len());
-    bytes[..marked].copy_from_slice(&MARK[..marked]);
-    imgcodecs::imdecode_to(file, flags, image)?;
-    if image.empty() {
-        return Ok(false);
-    }
-    // A picture may begin like that too.
-    let unchanged = image.data_bytes()?.starts_with(&MARK[..marked]);
-    Ok(!unchanged || !imgcodecs::imdecode(file, flags)?.empty())
-}
-
 #[cfg(test)]
 mod tests {
-    use opencv::core::{CV_8UC1, CV_8UC3, Scalar, Vector};
-
     use super::*;
 
     #[test]
@@ -299,61 +285,6 @@ mod tests {
         for (i, a) in ordered.iter().enumerate() {
             for (j, b) in ordered.iter().enumerate() {
                 assert_eq!(natural(a.as_bytes(), b.as_bytes()), i.cmp(&j), "{a} {b}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_picture_of_the_expected_shape_is_decoded_where_it_is_wanted() {
-        for (channels, typ) in [(1, CV_8UC1), (3, CV_8UC3), (4, CV_8UC4)] {
-            let picture = Mat::new_rows_cols_with_default(4, 8, typ, Scalar::all(9.0)).unwrap();
-            let mut file = Vector::new();
-            imgcodecs::imencode_def(".png", &picture, &mut file).unwrap();
-            let mut pixels = vec![0; 4 * 8 * usize::from(channels)];
-            let address = pixels.as_ptr();
-            let shape = Shape::new(
-                Size {
-                    width: 8,
-                    height: 4,
-                },
-                picture::eight_bit(channels),
-            )
-            .unwrap();
-            let mut image = picture::view_mut(&mut pixels, shape).unwrap();
-            decode(file.as_slice(), channels, &mut image).unwrap();
-            assert_eq!(image.data(), address, "{channels} channels");
-            drop(image);
-            assert!(pixels.iter().all(|&byte| byte == 9), "{channels} channels");
-        }
-    }
-
-    #[test]
-    fn what_is_no_picture_is_told_from_a_picture_that_looks_untouched() {
-        let mut picture = Mat::new_rows_cols_with_default(4, 8, CV_8UC3, Scalar::all(9.0)).unwrap();
-        picture.data_bytes_mut().unwrap()[..MARK.len()].copy_from_slice(MARK);
-        let mut file = Vector::new();
-        imgcodecs::imencode_def(".png", &picture, &mut file).unwrap();
-        for (file, works) in [
-            (file.as_slice(), true),
-            (&file.as_slice()[..file.len() / 2], false),
-            (b"no picture", false),
-            // The beginning of a TIFF.
-            (b"II*\0\x08\0\0\0", false),
-        ] {
-            let mut pixels = [0; 4 * 8 * 3];
-            let shape = Shape::new(
-                Size {
-                    width: 8,
-                    height: 4,
-                },
-                Format::BGR8,
-            )
-            .unwrap();
-            let mut image = picture::view_mut(&mut pixels, shape).unwrap();
-            assert_eq!(decode(file, 3, &mut image).is_ok(), works, "{file:?}");
-            if works {
-                drop(image);
-                assert_eq!(pixels, picture.data_bytes().unwrap());
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shm_frame::Shape;
 
@@ -67,6 +68,12 @@ fn read(mut stdin: &File, buffer: &mut [u8]) -> Result<Option<usize>> {
                 io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
             ) =>
         {
+            Ok(None)
+        }
+        // Another process truncated the segment, whose slot the buffer is. Unlike the kernel, a touch
+        // gets other memory in its place; the frame is lost, and the next one in the pipe is not.
+        Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+            buffer.fill(0);
             Ok(None)
         }
         Err(error) => Err(error).context("cannot read stdin"),

@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use shm_frame::{
-    Channels, Element, Format, Name, Receiver, Sender, SenderOptions, Shape, Size,
-};
+use shm_frame::{Channels, Element, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
 
 const PAGE: u64 = 4096;
 /// Beyond what a file may be: names, messages, the fuzzer's own.
@@ -51,7 +49,7 @@ unsafe impl GlobalAlloc for Bounded {
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded;
 
-/// What a lie is about, by README.md's offsets.
+/// What a lie is about, by the offsets of docs/format.md.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum At {
     Width(u8),
@@ -290,7 +288,10 @@ fn run(case: Case) {
         fs::write(&path, bytes).unwrap();
         None
     } else {
-        let options = SenderOptions::new().slots(slots.into()).capacity(case.capacity.into()).replace(true);
+        let options = SenderOptions::new()
+            .slots(slots.into())
+            .capacity(case.capacity.into())
+            .replace(true);
         Sender::create(&name, &options).ok()
     };
     let receiver = Receiver::open(&name).ok();

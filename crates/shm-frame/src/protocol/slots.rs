@@ -225,12 +225,12 @@ pub(crate) fn bits(mask: u32) -> impl Iterator<Item = usize> {
 /// [`release`]. Made by [`lease`] alone.
 #[derive(Debug)]
 pub(crate) struct Held {
-    slot: usize,
+    slot: u8,
 }
 
 impl Held {
     pub(crate) fn slot(&self) -> usize {
-        self.slot
+        self.slot.into()
     }
 }
 
@@ -238,7 +238,8 @@ impl Held {
 /// with one slot: not yet again), look at `latest` anew.
 pub(crate) fn lease(control: &ControlPage, entry: usize, latest: Latest) -> Option<Held> {
     #[expect(clippy::cast_possible_truncation, reason = "a slot is at most 15")]
-    let slot_plus_1 = latest.slot as u32 + 1;
+    let slot = latest.slot as u8;
+    let slot_plus_1 = u32::from(slot) + 1;
     // Release: pairs with the Acquire in `leased`.
     // - What this reader read under its lease before must not move below.
     control.lease[entry]
@@ -248,7 +249,7 @@ pub(crate) fn lease(control: &ControlPage, entry: usize, latest: Latest) -> Opti
     // - The lease must not move below it, nor the look at the sequence above it.
     fence(Ordering::SeqCst);
     if is_whole(control, latest) {
-        Some(Held { slot: latest.slot })
+        Some(Held { slot })
     } else {
         release(control, entry);
         None

@@ -63,7 +63,7 @@ pub(super) struct Attached {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) latest: Latest,
-    pub(super) entry: usize,
+    pub(super) entry: u8,
     pub(super) held: Held,
     /// When the frame was found, by the monotonic clock.
     pub(super) found_ns: u64,
@@ -157,7 +157,11 @@ impl Attached {
     }
 
     /// Holds the newest whole frame, if it is newer than `seen` and this receiver can lease.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "structs written and read again: 10 ns a frame"
+    )]
+    #[inline(always)]
     pub(super) fn hold(&mut self, seen: u64) -> Option<Taken> {
         let entry = self.free_entry()?;
         let segment = &self.shared.segment;
@@ -172,7 +176,8 @@ impl Attached {
             if let Some(held) = slots::lease(control, entry, latest) {
                 return Some(Taken {
                     latest,
-                    entry,
+                    #[expect(clippy::cast_possible_truncation, reason = "an entry is at most 13")]
+                    entry: entry as u8,
                     held,
                     found_ns,
                 });
@@ -182,7 +187,11 @@ impl Attached {
     }
 
     /// What a slot says of its frame, which may be torn if it is not held.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "structs written and read again: 10 ns a frame"
+    )]
+    #[inline(always)]
     pub(super) fn words(&self, control: &ControlPage, slot: usize) -> Words {
         let line = &control.slot[slot];
         Words {
@@ -190,7 +199,7 @@ impl Attached {
             begin_ns: line.begin_ns.load(Ordering::Relaxed),
             publish_ns: line.publish_ns.load(Ordering::Relaxed),
             captured_ns: line.captured_ns.load(Ordering::Relaxed),
-            meta_len: line.meta_len.load(Ordering::Relaxed) as usize,
+            meta_len: line.meta_len.load(Ordering::Relaxed),
         }
     }
 
@@ -206,7 +215,11 @@ impl Attached {
         Ok(shape)
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "structs written and read again: 10 ns a frame"
+    )]
+    #[inline(always)]
     pub(super) fn shape(&self, header: FrameHeader) -> Result<Shape, Error> {
         let mut room = self.segment().slots.geometry().room();
         if self.segment().control.is_none() {
@@ -307,12 +320,16 @@ pub(super) struct Words {
     begin_ns: u64,
     pub(super) publish_ns: u64,
     captured_ns: u64,
-    pub(super) meta_len: usize,
+    pub(super) meta_len: u32,
 }
 
 impl Words {
     /// The frame that was received at `now`.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "structs written and read again: 10 ns a frame"
+    )]
+    #[inline(always)]
     pub(super) fn frame(
         &self,
         attached: &Attached,

@@ -55,6 +55,8 @@ pub enum Followed<'a> {
 #[derive(Debug)]
 pub struct Follower {
     name: Name,
+    /// Whether its receivers are to own lease entries.
+    may_lease: bool,
     mode: WaitMode,
     receiver: Option<Receiver>,
     /// The receiver's segment has not ended.
@@ -69,11 +71,20 @@ impl Follower {
     pub fn new(name: &Name) -> Self {
         Self {
             name: name.clone(),
+            may_lease: true,
             mode: WaitMode::default(),
             receiver: None,
             attached: false,
             missing: String::new(),
             canceller: None,
+        }
+    }
+
+    /// Follows a name to see when there is news, and takes nothing.
+    pub(super) fn watching(name: &Name) -> Self {
+        Self {
+            may_lease: false,
+            ..Self::new(name)
         }
     }
 
@@ -110,8 +121,9 @@ impl Follower {
     ///
     /// [`Error::System`] if the system refuses what it never should. All else is told as [`Followed::Missing`].
     pub fn wait(&mut self, timeout: Duration) -> Result<Followed<'_>, Error> {
-        let deadline = Instant::now().checked_add(timeout);
-        let left = || deadline.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
+        // An attached follower looks at no clock of its own.
+        let begun = (!self.attached).then(Instant::now);
+        let left = || timeout.saturating_sub(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
         while !self.attached {
             match self.attach() {
                 Ok(receiver) => {
@@ -129,7 +141,7 @@ impl Follower {
                     }
                 }
             }
-            if self.canceller.as_ref().is_some_and(Canceller::was_used) {
+            if self.was_cancelled() {
                 return Ok(Followed::Cancelled);
             }
             if left().is_zero() {
@@ -149,6 +161,11 @@ impl Follower {
                 Ok(Followed::Ended(end))
             }
         }
+    }
+
+    /// Whether a canceller was used since a wait ended by one.
+    pub(super) fn was_cancelled(&self) -> bool {
+        self.canceller.as_ref().is_some_and(Canceller::was_used)
     }
 
     /// A receiver of a segment with a living sender. `Err`: why there is none.
@@ -177,7 +194,7 @@ impl Follower {
                 }
             }
         }
-        let mut receiver = Receiver::open(&self.name)?;
+        let mut receiver = Receiver::open_to(&self.name, self.may_lease)?;
         receiver.set_wait_mode(self.mode);
         if let Some(canceller) = &self.canceller {
             receiver.cancelled = Some(canceller.shared());

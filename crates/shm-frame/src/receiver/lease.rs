@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::attached::{Shared, Taken};
 use super::frame::Frame;
 use crate::protocol::format::Scalar;
-use crate::protocol::slots::{self, Held, Latest};
+use crate::protocol::slots::{self, Held};
 use crate::protocol::sync::Ordering;
 use crate::segment::mapping::{Target, elements};
 use crate::{Error, Shape};
@@ -29,10 +29,10 @@ impl Keep for Arc<Shared> {
 /// A slot in a lease entry, until dropped.
 pub(super) struct Hold<S: Keep> {
     shared: S,
-    entry: usize,
-    latest: Latest,
+    // Small, so that a lease is moved without a call.
+    meta_len: u32,
+    entry: u8,
     held: Held,
-    meta_len: usize,
 }
 
 impl<S: Keep> Hold<S> {
@@ -43,18 +43,18 @@ impl<S: Keep> Hold<S> {
         }
         Self {
             shared,
-            entry: taken.entry,
-            latest: taken.latest,
-            held: taken.held,
             meta_len: 0,
+            entry: taken.entry,
+            held: taken.held,
         }
     }
 
     /// Says how many of the sender's own bytes there are. `false`: so many do not fit.
-    pub(super) fn set_meta_len(&mut self, shape: Shape, len: usize) -> bool {
+    #[inline]
+    pub(super) fn set_meta_len(&mut self, shape: Shape, len: u32) -> bool {
         self.meta_len = len;
         let slots = &self.shared.segment.slots;
-        slots.meta(&self.held, shape, len).is_some()
+        slots.meta(&self.held, shape, len as usize).is_some()
     }
 
     fn pixels(&self, shape: Shape) -> &[u8] {
@@ -71,14 +71,14 @@ impl<S: Keep> Hold<S> {
     fn meta(&self, shape: Shape) -> &[u8] {
         let slots = &self.shared.segment.slots;
         slots
-            .meta(&self.held, shape, self.meta_len)
+            .meta(&self.held, shape, self.meta_len as usize)
             .unwrap_or_default()
     }
 
-    /// Whether the slot still has the frame, and what was read came from the segment.
+    /// Whether what was read came from the segment, and this process holds the slot: in a child of a fork nobody may. (The slot's
+    /// sequence says nothing: the sender marks it for a moment whenever it looks for a free one.)
     fn is_intact(&self) -> bool {
-        let there = |control| slots::end_copy(control, self.latest);
-        self.shared.control().is_some_and(there) && self.shared.segment.intact()
+        self.shared.segment.is_ours() && self.shared.segment.intact()
     }
 
     fn copy(&self, shape: Shape, mut target: Target<'_>) -> Result<(), Error> {
@@ -94,7 +94,7 @@ impl<S: Keep> Drop for Hold<S> {
             return;
         }
         if let Some(control) = self.shared.control() {
-            slots::release(control, self.entry);
+            slots::release(control, self.entry.into());
         }
         if S::LIVES_ON {
             // Release: pairs with the Acquire in `free_entry`.
@@ -173,7 +173,8 @@ macro_rules! lease {
             }
 
             /// Whether the bytes that were read are the frame. If not, another process truncated or overwrote the segment
-            /// meanwhile, and parts of it were read as zeros or another frame: ask before using a result.
+            /// meanwhile, and parts of it were read as zeros: ask before using a result. In a child of a fork it is not: the
+            /// parent has the lease, and may end it at any time.
             pub fn is_intact(&self) -> bool {
                 self.hold.is_intact()
             }

@@ -5,6 +5,7 @@ mod cancel;
 mod follow;
 mod frame;
 mod lease;
+mod notify;
 mod plain;
 mod predict;
 
@@ -19,6 +20,7 @@ pub use self::follow::{Followed, Follower};
 pub use self::frame::{Frame, Via, WaitMode, Waited};
 use self::lease::{Hold, Keep};
 pub use self::lease::{Lease, OwnedLease};
+pub use self::notify::Notifier;
 use self::plain::{age_ns, copy_plain};
 use self::predict::Predictor;
 use crate::clock::{Wall, monotonic_ns};
@@ -444,6 +446,26 @@ impl Receiver {
         self.reopen().map(drop)
     }
 
+    /// Takes note of the latest frame as if it had been taken. `false`: it is not whole yet, as a segment without a control page
+    /// says, and stays news.
+    fn pass(&mut self) -> bool {
+        let Ok(attached) = &self.attached else {
+            return true;
+        };
+        if let Some(control) = attached.control() {
+            if let Some(latest) = attached.newer(control, self.seen.frame) {
+                self.seen.take(latest.frame);
+            }
+            return true;
+        }
+        let header = attached.segment().slots.header(0);
+        let whole = header.frame_valid == 1;
+        if whole {
+            self.seen.stamp = Some(header.timestamp_ms);
+        }
+        whole
+    }
+
     /// How to wait for so long at most.
     fn rest(&mut self, rest: Duration) -> Rest {
         let Ok(attached) = &mut self.attached else {
@@ -518,20 +540,21 @@ impl Receiver {
             return self.attend().map(|()| None);
         };
         let (latest, now) = (taken.latest, taken.found_ns);
-        let looked = attached.look_if_overdue(now);
+        let Some(control) = attached.control() else {
+            return Ok(None);
+        };
+        let words = attached.words(control, latest.slot);
+        // After all that was read but the pixels.
         if !attached.segment().intact() {
             drop(Hold::new(&*attached.shared, taken));
             return self.attend().map(|()| None);
         }
+        let looked = attached.look_if_overdue(now);
         let Ok(attached) = &self.attached else {
             return Ok(None);
         };
         let mut hold = Hold::new(keep(&attached.shared), taken);
         looked?;
-        let Some(control) = attached.control() else {
-            return Ok(None);
-        };
-        let words = attached.words(control, latest.slot);
         let skipped = self.seen.take(latest.frame);
         if self.wait_mode == WaitMode::Predict {
             self.predictor.published(latest.frame, words.publish_ns);
@@ -623,6 +646,19 @@ impl Receiver {
         self.copy_to(&mut Target::slice(pixels), None)
     }
 
+    /// The same, and the bytes that the sender added to the frame over those in `meta`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`copy_to_slice`](Self::copy_to_slice).
+    pub fn copy_to_slice_with_meta(
+        &mut self,
+        pixels: &mut [u8],
+        meta: &mut Vec<u8>,
+    ) -> Result<Option<Frame>, Error> {
+        self.copy_to(&mut Target::slice(pixels), Some(meta))
+    }
+
     fn copy_to(
         &mut self,
         pixels: &mut Target<'_>,
@@ -668,7 +704,7 @@ impl Receiver {
             let slots = &attached.segment().slots;
             let fits = meta
                 .as_mut()
-                .is_none_or(|meta| slots.copy_meta(slot, shape, words.meta_len, meta));
+                .is_none_or(|meta| slots.copy_meta(slot, shape, words.meta_len as usize, meta));
             Ok::<_, Error>((shape, fits))
         };
         let mut torn = 0;
@@ -758,7 +794,7 @@ fn meta_too_long(attached: &Attached, frame: &Frame, words: &Words) -> Error {
     let geometry = attached.segment().slots.geometry();
     let room = geometry.meta(frame.shape.bytes());
     Error::MetaTooLong {
-        got: words.meta_len,
+        got: words.meta_len as usize,
         room: room.map_or(0, |(_, room)| room),
     }
 }

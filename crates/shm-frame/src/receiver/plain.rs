@@ -15,7 +15,7 @@ use crate::{Error, Shape};
 /// How long to watch such a segment for a whole frame before each copy.
 const PLAIN_WATCH: Duration = Duration::from_micros(100);
 /// How long such a segment may have new frames and none that is whole before a still picture is looked for.
-const PLAIN_STARVING: Duration = Duration::from_millis(50);
+pub(super) const PLAIN_STARVING: Duration = Duration::from_millis(50);
 /// How long to wait there for the next frame to be begun: no longer than such a sender takes for one.
 const PLAIN_NEXT: Duration = Duration::from_millis(20);
 

@@ -127,7 +127,7 @@ unsafe fn avx2(dst: *mut u8, src: *const u8, len: usize, past_the_cache: bool) {
     // Up to the first line boundary of the destination, so that each store stays within a line.
     let head = dst.align_offset(LINE).min(len);
     // SAFETY: head <= len.
-    unsafe { bytes(dst, src, head) };
+    unsafe { less_than_a_step(dst, src, head) };
     let steps = (len - head) / STEP;
     let end = head + steps * STEP;
     if steps > 0 && past_the_cache {
@@ -188,7 +188,82 @@ unsafe fn avx2(dst: *mut u8, src: *const u8, len: usize, past_the_cache: bool) {
         }
     }
     // SAFETY: end <= len.
-    unsafe { bytes(dst.wrapping_add(end), src.wrapping_add(end), len - end) };
+    unsafe { less_than_a_step(dst.wrapping_add(end), src.wrapping_add(end), len - end) };
+    // The compiler, which does this after code of its own, does not know what the assembly left in the registers: code with
+    // 16-byte vectors, which is most of what comes next, would be slower.
+    std::arch::x86_64::_mm256_zeroupper();
+}
+
+/// Copies fewer than 128 bytes: 64, 32, 16, 8, 4, 2 and 1 of them, as the bits of `len` say.
+///
+/// # Safety
+///
+/// As for [`avx2`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn less_than_a_step(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: `len` bytes are readable and writable, and the bits of `len` add up to it.
+    unsafe {
+        std::arch::asm!(
+            "test {len:l}, 64",
+            "jz 2f",
+            "vmovdqu {a}, [{src}]",
+            "vmovdqu {b}, [{src} + 32]",
+            "vmovdqu [{dst}], {a}",
+            "vmovdqu [{dst} + 32], {b}",
+            "add {src}, 64",
+            "add {dst}, 64",
+            "2:",
+            "test {len:l}, 32",
+            "jz 3f",
+            "vmovdqu {a}, [{src}]",
+            "vmovdqu [{dst}], {a}",
+            "add {src}, 32",
+            "add {dst}, 32",
+            "3:",
+            "test {len:l}, 16",
+            "jz 4f",
+            "vmovdqu {a:x}, [{src}]",
+            "vmovdqu [{dst}], {a:x}",
+            "add {src}, 16",
+            "add {dst}, 16",
+            "4:",
+            "test {len:l}, 8",
+            "jz 5f",
+            "mov {word}, [{src}]",
+            "mov [{dst}], {word}",
+            "add {src}, 8",
+            "add {dst}, 8",
+            "5:",
+            "test {len:l}, 4",
+            "jz 6f",
+            "mov {word:e}, [{src}]",
+            "mov [{dst}], {word:e}",
+            "add {src}, 4",
+            "add {dst}, 4",
+            "6:",
+            "test {len:l}, 2",
+            "jz 7f",
+            "mov {word:x}, [{src}]",
+            "mov [{dst}], {word:x}",
+            "add {src}, 2",
+            "add {dst}, 2",
+            "7:",
+            "test {len:l}, 1",
+            "jz 8f",
+            "mov {word:l}, [{src}]",
+            "mov [{dst}], {word:l}",
+            "8:",
+            src = inout(reg) src => _,
+            dst = inout(reg) dst => _,
+            len = in(reg) len,
+            word = out(reg) _,
+            a = out(ymm_reg) _,
+            b = out(ymm_reg) _,
+            options(nostack),
+        );
+    }
 }
 
 #[cfg(test)]

@@ -81,6 +81,12 @@ fn watch() {
     });
 }
 
+/// Forks so far. What was made at another count is another process's.
+pub(crate) fn count() -> u32 {
+    watch();
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// An open file whose locks are this process's alone.
 #[derive(Debug)]
 pub(crate) struct OwnFile {
@@ -122,7 +128,7 @@ impl OwnFile {
         Self {
             registered,
             file,
-            forks: FORKS.load(Ordering::Relaxed),
+            forks: count(),
         }
     }
 
