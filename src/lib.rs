@@ -21,6 +21,7 @@ mod event;
 mod exit;
 mod parse;
 mod picture;
+mod raw_image;
 pub mod recv;
 mod remedy;
 pub mod send;

@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 use shm_frame::Name;
 
 use crate::parse;
+use crate::recv::sink::mcap::{self, Packing};
 use crate::recv::sink::record;
 
 /// Takes the newest whole frames out of a named shared-memory segment, and says how old they are
@@ -43,12 +44,16 @@ pub(crate) struct Args {
     /// Save each frame in this directory, as a PNG named by the frame's number
     #[arg(short, long, value_name = "DIR", help_heading = DONE)]
     pub save: Option<PathBuf>,
-    /// Record the frames as a film, each at its own time: .mp4, .mkv or .avi
+    /// Record the frames, each at its own time: as a film, .mp4, .mkv or .avi; or exactly as they
+    /// are, with all that is known of them, .mcap
     #[arg(short, long, value_name = "FILE", value_parser = recording(), help_heading = DONE)]
     pub record: Option<PathBuf>,
     /// Record every pixel exactly, for .mkv: FFV1
     #[arg(long, requires = "record", help_heading = DONE)]
     pub lossless: bool,
+    /// How to pack the pixels of .mcap [default: zstd]
+    #[arg(long, value_name = "HOW", requires = "record", help_heading = DONE)]
+    pub compression: Option<Packing>,
     /// Write the pixels of each frame to stdout (-), and all text to stderr
     #[arg(
         long, value_name = "-", value_parser = ["-"], allow_hyphen_values = true, conflicts_with = "json",
@@ -84,9 +89,23 @@ const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
 /// Flags that conflict with --list and --clean.
-const RECEIVING: [&str; 15] = [
-    "name", "width", "height", "channels", "count", "timeout", "wait", "view", "save", "record",
-    "lossless", "raw", "log", "quiet", "plot",
+const RECEIVING: [&str; 16] = [
+    "name",
+    "width",
+    "height",
+    "channels",
+    "count",
+    "timeout",
+    "wait",
+    "view",
+    "save",
+    "record",
+    "lossless",
+    "compression",
+    "raw",
+    "log",
+    "quiet",
+    "plot",
 ];
 
 const EXAMPLES: &str = "\
@@ -141,9 +160,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Any path with one of these endings, whatever its bytes.
 fn recording() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| match record::container(&path) {
-        Some(_) => Ok(path),
-        None => Err("not a .mp4, .mkv or .avi"),
+    PathBufValueParser::new().try_map(|path| {
+        if record::container(&path).is_some() || mcap::is_mcap(&path) {
+            Ok(path)
+        } else {
+            Err("not a .mp4, .mkv, .avi or .mcap")
+        }
     })
 }
 

@@ -25,6 +25,7 @@ mod status;
 mod taken;
 mod tally;
 mod view;
+mod wall;
 
 use std::panic;
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ use crate::console::{Console, Settings};
 use crate::exit;
 use crate::recv::args::Args;
 use crate::recv::reception::Reception;
-use crate::recv::sink::{Sink, record};
+use crate::recv::sink::{Sink, mcap, record};
 use crate::recv::stage::Stage;
 use crate::recv::tally::Tally;
 use crate::recv::view::Viewer;
@@ -67,12 +68,25 @@ fn arguments() -> Args {
         (args.log, "--log"),
         (args.raw.is_some(), "--raw"),
     ];
-    let mkv = args.record.as_deref().map(record::container);
-    if args.lossless && mkv != Some(Some(Container::Mkv)) {
-        let why = "--lossless is for --record FILE.mkv: the other kinds of films lose something";
-        Args::command()
-            .error(ErrorKind::ArgumentConflict, why)
-            .exit();
+    let path = args.record.as_deref();
+    let is_mkv = path.and_then(record::container) == Some(Container::Mkv);
+    for (given, fits, why) in [
+        (
+            args.lossless,
+            is_mkv,
+            "--lossless is for --record FILE.mkv: other films lose something, and .mcap never does",
+        ),
+        (
+            args.compression.is_some(),
+            path.is_some_and(mcap::is_mcap),
+            "--compression is for --record FILE.mcap",
+        ),
+    ] {
+        if given && !fits {
+            Args::command()
+                .error(ErrorKind::ArgumentConflict, why)
+                .exit();
+        }
     }
     // Clap knows conflicts of flags, but not of a single value of a flag.
     if args.view == args::View::Terminal

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// the network
     #[arg(long, value_name = "FILE|-|URL", allow_hyphen_values = true, help_heading = SOURCE)]
     pub video: Option<PathBuf>,
+    /// The stream of an .mcap file to send, if it has several: the name of its segment
+    #[arg(long, value_name = "NAME", requires = "video", help_heading = SOURCE)]
+    pub stream: Option<String>,
     /// Begin the film after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse::seconds, requires = "video", help_heading = SOURCE)]
     pub start: Option<Duration>,

@@ -18,6 +18,8 @@ pub(crate) struct Outlet {
     captured_ns: u64,
     /// The lines that go with the frames, if there are any.
     meta: Option<Meta>,
+    /// The bytes that the source has for the next frame, should there be no lines.
+    own: Vec<u8>,
     transform: Transform,
     /// A frame before the transform.
     before: Vec<u8>,
@@ -37,6 +39,7 @@ impl Outlet {
             sender,
             captured_ns: 0,
             meta,
+            own: Vec::new(),
             transform,
             before: Vec::new(),
         }
@@ -47,9 +50,15 @@ impl Outlet {
         self.captured_ns = captured_ns;
     }
 
+    /// Sets the bytes that go with the next frame, unless `--meta` has others.
+    pub(crate) fn set_meta(&mut self, meta: Vec<u8>) {
+        self.own = meta;
+    }
+
     /// The bytes that go with the next frame.
     fn next_meta(&mut self) -> Vec<u8> {
-        self.meta.as_mut().map(Meta::next).unwrap_or_default()
+        let own = std::mem::take(&mut self.own);
+        self.meta.as_mut().map_or(own, Meta::next)
     }
 
     /// Publishes a copy of these pixels.
@@ -97,14 +106,16 @@ impl Outlet {
         write: impl FnOnce(&mut [u8]) -> Result<bool>,
     ) -> Result<Option<Written>> {
         let begin = Instant::now();
-        let room = self.meta.as_ref().map_or(0, Meta::room);
+        let room = self.meta.as_ref().map_or(self.own.len(), Meta::room);
         let mut loan = self.sender.loan_with_room(shape, room)?;
         if !write(loan.pixels())? {
             return Ok(None);
         }
         loan.set_captured_ns(std::mem::take(&mut self.captured_ns));
-        if let Some(meta) = &mut self.meta {
-            loan.set_meta(&meta.next())?;
+        let own = std::mem::take(&mut self.own);
+        let meta = self.meta.as_mut().map_or(own, Meta::next);
+        if !meta.is_empty() {
+            loan.set_meta(&meta)?;
         }
         let sent = loan.publish()?;
         let time = begin.elapsed();

@@ -4,6 +4,7 @@
 //! thread of its own behind a bounded queue, so that it never slows the receiving: frames that it is
 //! too slow for are dropped and counted.
 
+pub(super) mod mcap;
 mod plot;
 mod raw;
 pub(super) mod record;
@@ -63,7 +64,7 @@ pub(super) trait Sink: Send {
 type Open = fn(&Args) -> Result<Option<Box<dyn Sink>>>;
 
 /// All sinks, in the order in which they are opened and take a frame.
-const SINKS: [Open; 4] = [raw::open, record::open, save::open, plot::open];
+const SINKS: [Open; 5] = [raw::open, record::open, mcap::open, save::open, plot::open];
 
 /// The most bytes of frames that wait for one sink, and the least and most frames.
 const QUEUED_BYTES: usize = 128 << 20;

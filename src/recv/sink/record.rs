@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use shm_frame::Shape;
+use shm_frame::{Frame, Shape};
 
 use super::Sink;
 use crate::av::{Container, Writer};
 use crate::console::Console;
 use crate::recv::args::Args;
 use crate::recv::taken::Taken;
+use crate::recv::wall::Wall;
 use crate::units::counted;
 
 /// Writes frames into a film, and into another one when their shape changes.
@@ -28,9 +29,9 @@ struct Recorder {
 }
 
 /// A new file.
-struct Named {
-    path: PathBuf,
-    file: File,
+pub(super) struct Named {
+    pub path: PathBuf,
+    pub file: File,
 }
 
 /// The frames of one shape.
@@ -39,7 +40,8 @@ struct Film {
     shape: Shape,
     writer: Writer,
     frames: u64,
-    /// When the first frame was begun, and the last one, in ns by the monotonic clock.
+    wall: Wall,
+    /// When the first frame was begun, and the last one: Unix time in ns.
     span: (u64, u64),
 }
 
@@ -57,13 +59,21 @@ pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
 
 /// The kind of film that a name asks for.
 pub(in crate::recv) fn container(path: &Path) -> Option<Container> {
-    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
-    match ending.as_str() {
-        "mp4" => Some(Container::Mp4),
-        "mkv" => Some(Container::Mkv),
-        "avi" => Some(Container::Avi),
-        _ => None,
-    }
+    let containers = [
+        ("mp4", Container::Mp4),
+        ("mkv", Container::Mkv),
+        ("avi", Container::Avi),
+    ];
+    let found = containers
+        .into_iter()
+        .find(|(ending, _)| ending_is(path, ending));
+    found.map(|(_, container)| container)
+}
+
+/// Whether a name ends so, in capital letters or not.
+pub(super) fn ending_is(path: &Path, ending: &str) -> bool {
+    path.extension()
+        .is_some_and(|own| own.eq_ignore_ascii_case(ending))
 }
 
 impl Sink for Recorder {
@@ -91,17 +101,11 @@ impl Sink for Recorder {
 
 impl Recorder {
     fn new(path: &Path, container: Container, lossless: bool) -> Result<Self> {
-        let first = match Named::create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                bail!("it is there already, and stays: use another name, or remove it")
-            }
-            first => first?,
-        };
         Ok(Self {
             path: path.to_owned(),
             container,
             lossless,
-            first: Some(first),
+            first: Some(Named::take(path)?),
             film: None,
         })
     }
@@ -139,6 +143,16 @@ impl Recorder {
 }
 
 impl Named {
+    /// Takes a name, which must be free.
+    pub(super) fn take(path: &Path) -> Result<Self> {
+        match Self::create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                bail!("it is there already, and stays: use another name, or remove it")
+            }
+            created => Ok(created?),
+        }
+    }
+
     /// Makes a file of this name, which nothing has.
     fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
@@ -164,7 +178,7 @@ impl Named {
     }
 
     /// Removes the file, in which there is nothing, unless the name means another one by now.
-    fn remove(self) {
+    pub(super) fn remove(self) {
         remove(&self.path, &self.file);
     }
 }
@@ -180,25 +194,38 @@ fn remove(path: &Path, file: &File) {
     }
 }
 
+/// When a frame was begun. One that was there before the receiver came may be old: it is seen from when it was received.
+fn begun_ns(wall: Wall, frame: &Frame) -> u64 {
+    if frame.found {
+        wall.received_ns(frame)
+    } else {
+        wall.begun_ns(frame)
+    }
+}
+
 impl Film {
     fn begin(named: Named, container: Container, taken: &Taken, lossless: bool) -> Result<Self> {
         let shape = taken.frame.shape;
         let kept = named.file.try_clone()?;
         let writer = Writer::create(named.file, container, shape, lossless)
             .inspect_err(|_| remove(&named.path, &kept))?;
+        let wall = Wall::now()?;
+        let first = begun_ns(wall, &taken.frame);
         Ok(Self {
             path: named.path,
             shape,
             writer,
             frames: 0,
-            span: (taken.frame.begun_ns, taken.frame.begun_ns),
+            wall,
+            span: (first, first),
         })
     }
 
     fn add(&mut self, taken: &Taken) -> Result<()> {
-        let at = taken.frame.begun_ns.saturating_sub(self.span.0);
+        let begun = begun_ns(self.wall, &taken.frame);
+        let at = begun.saturating_sub(self.span.0);
         self.writer.write(&taken.pixels, Duration::from_nanos(at))?;
-        self.span.1 = self.span.1.max(taken.frame.begun_ns);
+        self.span.1 = self.span.1.max(begun);
         self.frames += 1;
         Ok(())
     }

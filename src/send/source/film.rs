@@ -184,7 +184,7 @@ impl Source for Video {
 
 /// From the times of frames to the steps between them.
 #[derive(Debug)]
-struct Steps {
+pub(super) struct Steps {
     /// The step where there is no other.
     period: Duration,
     /// A longer one is no step.
@@ -200,7 +200,7 @@ struct Steps {
 }
 
 impl Steps {
-    fn new(period: Duration, may_jump: bool) -> Self {
+    pub(super) fn new(period: Duration, may_jump: bool) -> Self {
         Self {
             period,
             longest: if may_jump { JUMP } else { STEP },
@@ -212,12 +212,12 @@ impl Steps {
     }
 
     /// The film is started over.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.time = None;
     }
 
     /// Goes to the next frame, and says how long after the one before it is to be seen.
-    fn next(&mut self, time: Option<i64>, told: Option<Duration>) -> Duration {
+    pub(super) fn next(&mut self, time: Option<i64>, told: Option<Duration>) -> Duration {
         let since = self.time.zip(time).and_then(|(before, time)| {
             let ns = u64::try_from(time.checked_sub(before)?).ok()?;
             (ns > 0).then(|| Duration::from_nanos(ns))
@@ -244,7 +244,7 @@ impl Steps {
     }
 
     /// How long the current frame is to be seen if it is the last one.
-    fn last(&self) -> Duration {
+    pub(super) fn last(&self) -> Duration {
         let told = self.told.filter(|_| self.honest);
         told.or(self.step).unwrap_or(self.period)
     }

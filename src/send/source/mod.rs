@@ -3,6 +3,7 @@
 mod camera;
 mod decode;
 mod film;
+mod mcap;
 mod pictures;
 mod raw;
 mod test_picture;
@@ -10,7 +11,7 @@ mod whole;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use shm_frame::{Shape, Size};
 
 use crate::console::Console;
@@ -18,6 +19,7 @@ use crate::picture;
 
 use self::camera::Camera;
 use self::film::Video;
+use self::mcap::Replay;
 use self::pictures::{Pictures, Still};
 use self::raw::Raw;
 use self::test_picture::TestPicture;
@@ -79,6 +81,14 @@ pub(crate) fn open(args: &Args, console: &Console) -> Result<(Box<dyn Source>, S
         Ok((Box::new(pictures), describe(rate)))
     } else if let Some(path) = &args.video {
         let context = || format!("--video {}", path.display());
+        if mcap::is_recording(path) {
+            let replay = Replay::open(path, args).with_context(context)?;
+            let rate = replay.describe();
+            return Ok((Box::new(replay), rate));
+        }
+        if let Some(stream) = &args.stream {
+            bail!("--stream {stream}: {} is no MCAP file", path.display());
+        }
         let video = Video::open(path, args).with_context(context)?;
         let rate = if video.is_live() {
             "as they come".to_owned()

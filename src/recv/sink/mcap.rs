@@ -1,0 +1,274 @@
+//! `--record FILE.mcap`: frames exactly as they came, with all their times and the sender's own bytes.
+//!
+//! | in the file | value |
+//! |---|---|
+//! | channel `/NAME` | `foxglove.RawImage`; a channel for each format, which its metadata names exactly |
+//! | channel `/NAME/meta` | the sender's bytes, at the same time: JSON, or else bytes |
+//! | `log_time` | when the frame was received: Unix time in ns |
+//! | `publish_time` | when the sender began it |
+//! | `timestamp` | when its picture was taken; the same as `publish_time` if that is not known |
+//! | `sequence` | the frame's number, as far as 32 bits go |
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ::mcap::records::MessageHeader;
+use ::mcap::{Compression, McapError, WriteOptions, Writer};
+use anyhow::{Context, Result, anyhow};
+use clap::ValueEnum;
+use shm_frame::Format;
+
+use super::Sink;
+use super::record::{Named, ending_is};
+use crate::console::Console;
+use crate::raw_image::{self, FORMAT, PROTOBUF, SCHEMA};
+use crate::recv::args::Args;
+use crate::recv::taken::Taken;
+use crate::recv::wall::Wall;
+use crate::units::counted;
+
+/// How often what was written is made whole.
+const WHOLE: Duration = Duration::from_millis(500);
+/// Bytes that are packed together. A larger frame is packed alone.
+const CHUNK: u64 = 4 << 20;
+/// Bytes that are written at once.
+const BUFFER: usize = 1 << 20;
+
+/// How pixels are packed
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::recv) enum Packing {
+    /// Small files, for two thirds of a processor at 1080p and 30 frames a second
+    Zstd,
+    /// Larger files, for half a processor
+    Lz4,
+    /// As large as the pixels, for a third of a processor
+    None,
+}
+
+/// Writes frames into an MCAP file.
+struct Recorder {
+    path: PathBuf,
+    /// The segment's name.
+    name: String,
+    packing: Packing,
+    /// Before the first frame.
+    named: Option<Named>,
+    open: Option<Open>,
+}
+
+/// A file in which there are frames.
+struct Open {
+    writer: Writer<BufWriter<File>>,
+    /// The same file, to leave what was whole when its disk is full.
+    file: File,
+    schema: u16,
+    channels: BTreeMap<String, u16>,
+    wall: Wall,
+    message: Vec<u8>,
+    frames: u64,
+    /// What was written is whole up to this length, since this moment.
+    whole: u64,
+    whole_since: Instant,
+    /// There is something after it.
+    more: bool,
+    failed: bool,
+}
+
+pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
+    let Some(path) = args.record.as_ref().filter(|path| is_mcap(path)) else {
+        return Ok(None);
+    };
+    let named = Named::take(path).with_context(|| format!("--record {}", path.display()))?;
+    Ok(Some(Box::new(Recorder {
+        path: path.clone(),
+        name: args.name.to_string(),
+        packing: args.compression.unwrap_or(Packing::Zstd),
+        named: Some(named),
+        open: None,
+    })))
+}
+
+/// Whether a name asks for such a file.
+pub(in crate::recv) fn is_mcap(path: &Path) -> bool {
+    ending_is(path, "mcap")
+}
+
+impl Sink for Recorder {
+    fn name(&self) -> &'static str {
+        "record"
+    }
+
+    fn take(&mut self, taken: &Taken, _console: &Console) -> Result<()> {
+        let flag = self.flag();
+        if let Some(named) = self.named.take() {
+            self.open = Some(Open::new(named, self.packing).context(flag.clone())?);
+        }
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let written = open.write(taken, &self.name);
+        written.map_err(|error| open.cut(error)).context(flag)
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        let flag = self.flag();
+        let Some(open) = self.open.as_mut().filter(|open| open.more) else {
+            return Ok(());
+        };
+        let rested = open.make_whole();
+        rested.map_err(|error| open.cut(error)).context(flag)
+    }
+
+    fn finish(&mut self, console: &Console) -> Result<()> {
+        if let Some(unused) = self.named.take() {
+            unused.remove();
+        }
+        let flag = self.flag();
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        if !open.failed {
+            let finished = open.writer.finish();
+            finished.map_err(|error| open.cut(error)).context(flag)?;
+        }
+        let frames = counted(open.frames, "frame");
+        console.note(&format!("recorded {frames} in {}", self.path.display()));
+        Ok(())
+    }
+}
+
+impl Recorder {
+    fn flag(&self) -> String {
+        format!("--record {}", self.path.display())
+    }
+}
+
+impl Open {
+    fn new(named: Named, packing: Packing) -> Result<Self> {
+        let options = WriteOptions::new()
+            .library(concat!("shm-frame ", env!("CARGO_PKG_VERSION")))
+            .chunk_size(Some(CHUNK));
+        let options = match packing {
+            // A higher level takes more time than there is at 1080p.
+            Packing::Zstd => options
+                .compression(Some(Compression::Zstd))
+                .compression_level(1),
+            Packing::Lz4 => options.compression(Some(Compression::Lz4)),
+            Packing::None => options.compression(None),
+        };
+        let file = named.file.try_clone()?;
+        let mut writer = options.create(BufWriter::with_capacity(BUFFER, named.file))?;
+        let schema = writer.add_schema(SCHEMA, PROTOBUF, &raw_image::descriptor())?;
+        Ok(Self {
+            writer,
+            file,
+            schema,
+            channels: BTreeMap::new(),
+            wall: Wall::now()?,
+            message: Vec::new(),
+            frames: 0,
+            whole: 0,
+            whole_since: Instant::now(),
+            more: false,
+            failed: false,
+        })
+    }
+
+    fn write(&mut self, taken: &Taken, name: &str) -> Result<(), McapError> {
+        let frame = &taken.frame;
+        let publish_time = self.wall.begun_ns(frame);
+        let mut header = MessageHeader {
+            channel_id: 0,
+            #[expect(clippy::cast_possible_truncation, reason = "the format has 32 bits")]
+            sequence: frame.number as u32,
+            log_time: self.wall.received_ns(frame),
+            publish_time,
+        };
+        if !taken.meta.is_empty() {
+            header.channel_id = self.meta_channel(name, &taken.meta)?;
+            self.writer.write_to_known_channel(&header, &taken.meta)?;
+        }
+        header.channel_id = self.channel(name, frame.shape.format())?;
+        let captured = frame.captured_ns.unwrap_or(publish_time);
+        let id = name.trim_start_matches('/');
+        raw_image::encode(&mut self.message, frame.shape, &taken.pixels, captured, id);
+        self.writer.write_to_known_channel(&header, &self.message)?;
+        self.frames += 1;
+        self.more = true;
+        if self.whole_since.elapsed() >= WHOLE {
+            self.make_whole()?;
+        }
+        Ok(())
+    }
+
+    /// The channel for frames of a format.
+    fn channel(&mut self, name: &str, format: Format) -> Result<u16, McapError> {
+        let key = format.to_string();
+        if let Some(&id) = self.channels.get(&key) {
+            return Ok(id);
+        }
+        let metadata = BTreeMap::from([(FORMAT.to_owned(), key.clone())]);
+        let id = self
+            .writer
+            .add_channel(self.schema, name, PROTOBUF, &metadata)?;
+        self.channels.insert(key, id);
+        Ok(id)
+    }
+
+    /// The channel for a sender's bytes.
+    fn meta_channel(&mut self, name: &str, meta: &[u8]) -> Result<u16, McapError> {
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(meta).is_ok();
+        let encoding = if is_json { "json" } else { "bytes" };
+        if let Some(&id) = self.channels.get(encoding) {
+            return Ok(id);
+        }
+        let schema = if is_json {
+            self.writer
+                .add_schema("shm-frame.meta", "jsonschema", br#"{"type":"object"}"#)?
+        } else {
+            0
+        };
+        let topic = format!("{name}/meta");
+        let id = self
+            .writer
+            .add_channel(schema, &topic, encoding, &BTreeMap::new())?;
+        self.channels.insert(encoding.to_owned(), id);
+        Ok(id)
+    }
+
+    /// From now on the file is whole up to its present end.
+    fn make_whole(&mut self) -> Result<(), McapError> {
+        self.writer.flush()?;
+        self.whole = self.file.metadata()?.len();
+        self.whole_since = Instant::now();
+        self.more = false;
+        Ok(())
+    }
+
+    /// Leaves what was whole, after an error.
+    fn cut(&mut self, error: McapError) -> anyhow::Error {
+        self.failed = true;
+        let error = match error {
+            McapError::Io(error) => anyhow::Error::from(error),
+            error => error.into(),
+        };
+        match self.file.set_len(self.whole) {
+            Ok(()) => anyhow!("{error}: what was recorded until then can be replayed"),
+            Err(_) => error,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.failed {
+            // The writer would write an end, after what is left.
+            let (whole, file) = (self.whole, self.file.try_clone());
+            let _ = self.writer.finish();
+            let _ = file.and_then(|file| file.set_len(whole));
+        }
+    }
+}
