@@ -157,7 +157,8 @@ pub(crate) enum RecvLine<'a> {
         torn: u64,
         /// How `delay_ms` spreads, in ms, without frames that were found; null without others.
         delay_ms: Option<Quantiles>,
-        /// Frames that were received and not shown, since drawing takes the newest; 0 without a view.
+        /// Frames that were received and not shown, since drawing takes the newest; 0 without a
+        /// view.
         undrawn: u64,
         /// For each of `save`, `record` and `raw`: frames that it dropped, since it was too slow.
         dropped: BTreeMap<&'static str, u64>,

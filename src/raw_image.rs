@@ -1,4 +1,5 @@
-//! `foxglove.RawImage` in protobuf: how a frame is a message of an MCAP file, which Foxglove and Rerun show.
+//! `foxglove.RawImage` in protobuf: how a frame is a message of an MCAP file, which Foxglove and
+//! Rerun show.
 //!
 //! | field | number | type | value |
 //! |---|---|---|---|
@@ -115,7 +116,8 @@ pub(crate) fn descriptor() -> Vec<u8> {
     set
 }
 
-/// The name of a format, of those that Foxglove knows where there is one, else as ROS and OpenCV name it.
+/// The name of a format, of those that Foxglove knows where there is one, else as ROS and OpenCV
+/// name it.
 pub(crate) fn encoding(format: Format) -> String {
     let rgb = format.order() == Order::Rgb;
     let name = match (format.element(), format.channels()) {

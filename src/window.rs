@@ -55,7 +55,8 @@ const LOOK_RATIO: u32 = 50;
 
 impl Window {
     pub(crate) fn open(title: &str) -> Result<Self> {
-        // Held until Qt has its own connection: an X server without clients may start anew, and drop who comes meanwhile.
+        // Held until Qt has its own connection: an X server without clients may start anew, and
+        // drop who comes meanwhile.
         let _held = match display() {
             Ok(connection) => connection,
             Err(why) => bail!("no window: {why}"),
@@ -262,8 +263,9 @@ fn draw_caption(picture: &mut Mat, caption: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a window could be opened, and if not, why. Asked first, since Qt, which is under highgui, aborts the process when
-/// the display does not answer. Gives the connection that was opened to ask, unless Qt was told to use something else.
+/// Whether a window could be opened, and if not, why. Asked first, since Qt, which is under
+/// highgui, aborts the process when the display does not answer. Gives the connection that was
+/// opened to ask, unless Qt was told to use something else.
 pub(crate) fn display() -> Result<Option<RustConnection>, String> {
     if std::env::var_os("QT_QPA_PLATFORM").is_some() {
         return Ok(None);

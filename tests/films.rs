@@ -1,4 +1,5 @@
-//! `--video`: films of many kinds, made by ffmpeg, arrive as ffmpeg shows them, each frame at its time.
+//! `--video`: films of many kinds, made by ffmpeg, arrive as ffmpeg shows them, each frame at its
+//! time.
 mod common;
 
 use std::ffi::{OsStr, OsString};

@@ -1,5 +1,6 @@
-//! Pictures as people's programs write them: exact in depth and transparency, or refused with a reason.
-//! Most cases come from reports about other programs; their repository and number are named.
+//! Pictures as people's programs write them: exact in depth and transparency, or refused with a
+//! reason. Most cases come from reports about other programs; their repository and number are
+//! named.
 mod common;
 
 use std::fs;

@@ -299,7 +299,8 @@ fn a_video_arrives_as_it_was_made_frame_by_frame() {
         }
         sender.interrupt();
         assert!(!name.file().exists());
-        // That OpenCV decodes what was encoded, but for the colors' rounding, is what makes this a comparison.
+        // That OpenCV decodes what was encoded, but for the colors' rounding, is what makes this a
+        // comparison.
         for (made, read) in made.iter().zip(&read) {
             let difference = opencv::core::norm2_def(made, read).unwrap();
             let pixels = f64::from(made.rows() * made.cols() * 3);
@@ -352,7 +353,8 @@ fn a_sender_that_was_stopped_skips_the_frames_of_the_meantime() {
     let summary = &sender.events("summary")[0];
     let [frames, skipped] = ["frames", "skipped"].map(|key| summary[key].as_u64().unwrap());
     assert_eq!(frames + skipped, 30, "{summary}");
-    // Ten were to be seen meanwhile, of which one waited for its time and one is the one to be seen now.
+    // Ten were to be seen meanwhile, of which one waited for its time and one is the one to be seen
+    // now.
     assert!(skipped >= 8, "{summary}");
 }
 
@@ -373,8 +375,8 @@ fn frames_of_a_video_that_last_longer_are_seen_longer() {
     let mut start = command(SEND, &name, "--json --video");
     let mut sender = Program::start(start.arg(path));
     sender.ends_with(0);
-    // The last one comes after 1.95 s, and is seen as long as the one before it, which is 0.95 s: at a steady rate all of them
-    // would be over after 2 s.
+    // The last one comes after 1.95 s, and is seen as long as the one before it, which is 0.95 s:
+    // at a steady rate all of them would be over after 2 s.
     let summary = &sender.events("summary")[0];
     assert!(summary["seconds"].as_f64().unwrap() >= 2.899, "{summary}");
     assert!(summary["frames"].as_u64().unwrap() <= 12, "{summary}");

@@ -588,8 +588,8 @@ fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
     let name = TestName::new("sixels");
     let _sender = sender(&name);
     wait_until("there is a segment", || name.file().exists());
-    // A terminal like DEC's VT340, at the upper left. Without DISPLAY its program shows the frames in
-    // it, and it ends with its program.
+    // A terminal like DEC's VT340, at the upper left. Without DISPLAY its program shows the frames
+    // in it, and it ends with its program.
     let mut command = display.command("xterm");
     command.args([
         "-T",

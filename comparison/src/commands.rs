@@ -26,7 +26,8 @@ pub struct Commands {
     pub first_received: Vec<f64>,
     /// From exec of shm-recv until then.
     pub first_received_from_exec: Vec<f64>,
-    /// Resident in each command, but for the segment and shared libraries other than the C library's.
+    /// Resident in each command, but for the segment and shared libraries other than the C
+    /// library's.
     pub resident: Vec<f64>,
     /// To attach, in us, alone and among [`CROWD`] other segments.
     pub attach: Vec<f64>,
@@ -177,7 +178,8 @@ impl Drop for Left {
     }
 }
 
-/// MB of a process's memory that are in RAM and neither in the segment nor in a library other than the C library.
+/// MB of a process's memory that are in RAM and neither in the segment nor in a library other than
+/// the C library.
 fn resident(pid: u32, segment: &str) -> Result<f64> {
     let mut kb = 0.0;
     let mut ours = true;

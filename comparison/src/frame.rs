@@ -1,8 +1,10 @@
-//! What the frames of the benchmark look like, so that a receiver can tell whose they are, how old, and whether whole.
+//! What the frames of the benchmark look like, so that a receiver can tell whose they are, how old,
+//! and whether whole.
 //!
-//! A frame is words of 8 bytes, little-endian: its number, from 1; the monotonic clock in ns before the copy began; the sum
-//! of all words that follow; and then noise, in which every so often a word is the number again. Numbers that differ tell
-//! a torn frame at the price of a few cache lines; the sum tells it for every byte.
+//! A frame is words of 8 bytes, little-endian: its number, from 1; the monotonic clock in ns before
+//! the copy began; the sum of all words that follow; and then noise, in which every so often a word
+//! is the number again. Numbers that differ tell a torn frame at the price of a few cache lines;
+//! the sum tells it for every byte.
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -94,7 +96,8 @@ struct Buffer {
 }
 
 impl Source {
-    /// Frames of `len` bytes, at addresses that are `at` modulo 4096, or wherever the allocator puts them.
+    /// Frames of `len` bytes, at addresses that are `at` modulo 4096, or wherever the allocator
+    /// puts them.
     pub fn new(len: usize, at: Option<usize>) -> Self {
         let marks = marks(len);
         let buffers = [1_u64, 3].map(|seed| {

@@ -1,5 +1,5 @@
-//! Measures how long a frame takes from one process to another: through shm-frame, through what people would pick instead, and
-//! through nothing but shared memory and a flag.
+//! Measures how long a frame takes from one process to another: through shm-frame, through what
+//! people would pick instead, and through nothing but shared memory and a flag.
 
 mod chart;
 mod commands;

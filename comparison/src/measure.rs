@@ -1,4 +1,5 @@
-//! Makes one measurement: starts its processes, pins them, tells them when to begin, and cleans up after them.
+//! Makes one measurement: starts its processes, pins them, tells them when to begin, and cleans up
+//! after them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

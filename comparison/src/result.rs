@@ -29,7 +29,8 @@ pub struct Row {
 /// One measurement. Times in us, at the median unless said otherwise; absent where there is none.
 #[derive(Debug, Default, Serialize)]
 pub struct Repeat {
-    /// Which one it is, from 0: those of other rows with the same number were measured in the same round.
+    /// Which one it is, from 0: those of other rows with the same number were measured in the same
+    /// round.
     pub round: u32,
     pub arrival: Option<f64>,
     pub arrival_p99: Option<f64>,

@@ -24,7 +24,8 @@ pub enum Role {
     Receiver,
 }
 
-/// Takes part in a measurement: says when it is ready, is told when to do what, and says what came out.
+/// Takes part in a measurement: says when it is ready, is told when to do what, and says what came
+/// out.
 pub fn run(role: Role, spec: &Spec) -> Result<()> {
     let ends = Open::find(spec)?;
     let (there, back) = (format!("/{}", spec.run), format!("/{}-back", spec.run));

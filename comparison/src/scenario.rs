@@ -12,8 +12,8 @@ pub const LARGEST: Shape = Shape(7680, 4320, 3);
 /// No more than a line of the cache.
 const LINE: Shape = Shape(64, 1, 1);
 const HZ: u32 = 60;
-/// Where the sources' buffers begin, modulo 4096, so that our slots' pixels (at 24) are 0, 24, -40 and 32 from there. Large
-/// blocks of malloc begin at 16, which makes 8.
+/// Where the sources' buffers begin, modulo 4096, so that our slots' pixels (at 24) are 0, 24, -40
+/// and 32 from there. Large blocks of malloc begin at 16, which makes 8.
 const SOURCES_AT: [usize; 4] = [24, 0, 64, 4088];
 
 /// Contenders that do the same, interleaved.

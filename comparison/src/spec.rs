@@ -1,4 +1,5 @@
-//! What one measurement is, and what comes out of it: said to the processes that make it, and by them.
+//! What one measurement is, and what comes out of it: said to the processes that make it, and by
+//! them.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +59,8 @@ impl std::fmt::Display for Shape {
     }
 }
 
-/// When to do what, by the monotonic clock in ns: frames are sent from `begin` to `end`, and count from `count`.
+/// When to do what, by the monotonic clock in ns: frames are sent from `begin` to `end`, and count
+/// from `count`.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     pub begin: u64,

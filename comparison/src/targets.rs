@@ -1,5 +1,6 @@
-//! Where shm-frame must be, and whether it is: ratios within one run. Those of a table's rows are the medians of the ratios of its
-//! rounds, in which the two were measured shortly after each other; others are ratios of medians.
+//! Where shm-frame must be, and whether it is: ratios within one run. Those of a table's rows are
+//! the medians of the ratios of its rounds, in which the two were measured shortly after each
+//! other; others are ratios of medians.
 
 use serde::Serialize;
 

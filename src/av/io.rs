@@ -1,5 +1,5 @@
-//! A file that we opened, as FFmpeg's input or output: it is opened once, whatever its name looks like, and a signal ends
-//! a read that waits.
+//! A file that we opened, as FFmpeg's input or output: it is opened once, whatever its name looks
+//! like, and a signal ends a read that waits.
 
 use std::ffi::c_void;
 use std::fs::File;

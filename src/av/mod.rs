@@ -5,11 +5,11 @@
 //! | objects of those libraries, owned and freed | `owned` |
 //! | a file of ours as FFmpeg's input or output | `io` |
 //! | from a file to decoded frames with their times | `reader` |
-//! | from a decoded frame to pixels, as it is to be seen | `picture`; `scale` converts, `turn` rotates |
+//! | from a decoded frame to visible pixels | `picture`; `scale` converts, `turn` rotates |
 //! | from pixels to a file | `writer` |
 //!
-//! The bindings are used as they are. The safe wrapper around them, `ffmpeg-the-third`, panics on values that it does not know,
-//! and lacks input and output of one's own.
+//! The bindings are used as they are. The safe wrapper around them, `ffmpeg-the-third`, panics on
+//! values that it does not know, and lacks input and output of one's own.
 #![expect(
     unsafe_code,
     reason = "FFmpeg is a C library, and all calls of it are here"

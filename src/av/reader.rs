@@ -71,8 +71,8 @@ impl Source {
         Ok(Self::Path(path.to_owned()))
     }
 
-    /// The name that FFmpeg is given, and the file if it is opened here: what is no regular file can
-    /// be opened once only.
+    /// The name that FFmpeg is given, and the file if it is opened here: what is no regular file
+    /// can be opened once only.
     fn open(&self) -> Result<(CString, Option<File>)> {
         let path = match self {
             Self::Url(url) => return Ok((url.clone(), None)),
@@ -383,8 +383,8 @@ impl Reader {
         self.broken.take()
     }
 
-    /// Goes to the first frame at this time or later, and decodes it. `false`: there is none, or the
-    /// end was asked for.
+    /// Goes to the first frame at this time or later, and decodes it. `false`: there is none, or
+    /// the end was asked for.
     pub(crate) fn go_to(&mut self, start: Duration) -> Result<bool> {
         let start = i64::try_from(start.as_nanos()).unwrap_or(i64::MAX);
         let target = self.first.saturating_add(start);

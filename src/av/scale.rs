@@ -14,7 +14,8 @@ use std::ptr;
 use super::owned::Owned;
 use super::{Error, check};
 
-/// Pixels from here on are HD: colours that say nothing of themselves are those of HD, BT.709, and else those of BT.601.
+/// Pixels from here on are HD: colours that say nothing of themselves are those of HD, BT.709, and
+/// else those of BT.601.
 pub(super) const HD: (i32, i32) = (1280, 577);
 /// Pictures of fewer pixels are converted by one thread: to wake others takes longer.
 const SMALL: i64 = 640 * 480;
@@ -167,7 +168,8 @@ impl Scaler {
             AVColorRange::MPEG => from_full = 0,
             _ => {}
         }
-        // SAFETY: the context is valid, and the tables are static. Fails where there is nothing to set.
+        // SAFETY: the context is valid, and the tables are static. Fails where there is nothing to
+        // set.
         unsafe {
             sws_setColorspaceDetails(
                 context, stated, from_full, stated, to_full, brightness, contrast, saturation,
@@ -180,10 +182,11 @@ impl Scaler {
         self.conversion == *conversion
     }
 
-    /// Converts a frame into another one, which gets memory if it has none. libswscale may write a few bytes beyond the end of
-    /// rows, so the memory is FFmpeg's own.
+    /// Converts a frame into another one, which gets memory if it has none. libswscale may write a
+    /// few bytes beyond the end of rows, so the memory is FFmpeg's own.
     pub(super) fn run(&self, from: &Owned<AVFrame>, to: &mut Owned<AVFrame>) -> Result<(), Error> {
-        // SAFETY: all are valid, and `from` is of the kind that the context was made for: see `does`.
+        // SAFETY: all are valid, and `from` is of the kind that the context was made for: see
+        // `does`.
         check(unsafe { sws_scale_frame(self.context.as_ptr(), to.as_mut_ptr(), from.as_ptr()) })?;
         Ok(())
     }

@@ -1,8 +1,10 @@
-//! From pixels to a recording that can be played up to its last second, whatever becomes of its writer.
+//! From pixels to a recording that can be played up to its last second, whatever becomes of its
+//! writer.
 //!
-//! Frames are encoded without delay and written one later than they come, since only the next one tells how long a frame is to be
-//! seen. Twice a second what was written is made whole: a fragment of an MP4, a cluster of a Matroska file. A second after
-//! the last one that can be decoded alone, the next frame is made one.
+//! Frames are encoded without delay and written one later than they come, since only the next one
+//! tells how long a frame is to be seen. Twice a second what was written is made whole: a fragment
+//! of an MP4, a cluster of a Matroska file. A second after the last one that can be decoded alone,
+//! the next frame is made one.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -93,7 +95,8 @@ const X264: Codec = Codec {
     encoder: c"libx264",
     name: "H.264 (libx264)",
     options: &[
-        // What is too slow drops frames: at 1080p this takes a third of the time of the next preset but one.
+        // What is too slow drops frames: at 1080p this takes a third of the time of the next preset
+        // but one.
         (c"preset", c"ultrafast"),
         // A frame comes out when it was put in.
         (c"tune", c"zerolatency"),
@@ -278,7 +281,8 @@ impl Writer {
         text
     }
 
-    /// Writes a frame that is to be seen at this time. A time before the last frame's becomes one after it.
+    /// Writes a frame that is to be seen at this time. A time before the last frame's becomes one
+    /// after it.
     pub(crate) fn write(&mut self, pixels: &[u8], at: Duration) -> Result<()> {
         let per_second = i128::from(self.container.ticks_per_second());
         let ns = i128::try_from(at.as_nanos()).unwrap_or(i128::MAX >> 32);
@@ -375,7 +379,8 @@ impl Writer {
         i64::try_from(ticks / 1_000_000_000).unwrap_or(i64::MAX)
     }
 
-    /// Copies pixels into the source frame, without an odd column and row if the encoder takes none.
+    /// Copies pixels into the source frame, without an odd column and row if the encoder takes
+    /// none.
     fn fill(&mut self, pixels: &[u8]) -> Result<()> {
         ensure!(
             pixels.len() == self.shape.bytes(),
@@ -616,7 +621,8 @@ fn open(
         encoder.flags |= AV_CODEC_FLAG_QSCALE.cast_signed();
         encoder.global_quality = quality * FF_QP2LAMBDA;
     }
-    // 0: as many as there are processors. Threads for frames, which Motion JPEG has alone, would keep a frame each.
+    // 0: as many as there are processors. Threads for frames, which Motion JPEG has alone, would
+    // keep a frame each.
     encoder.thread_count = i32::from(codec.encoder == MJPEG.encoder);
     encoder.thread_type = FF_THREAD_SLICE;
     // SAFETY: a muxer's format is static.

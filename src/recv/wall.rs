@@ -23,7 +23,8 @@ impl Wall {
         })
     }
 
-    /// When a frame was begun: Unix time in ns. Without a control page its ms are all that is known.
+    /// When a frame was begun: Unix time in ns. Without a control page its ms are all that is
+    /// known.
     pub(super) fn begun_ns(self, frame: &Frame) -> u64 {
         if frame.begun_ns == 0 {
             return u64::try_from(frame.sent_ms).unwrap_or(0) * 1_000_000;

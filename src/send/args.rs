@@ -44,8 +44,8 @@ pub(crate) struct Args {
         help_heading = SOURCE
     )]
     pub camera: Option<PathBuf>,
-    /// Frames of this shape from stdin, as they come: ffmpeg's rawvideo in gray, bgr24, bgra, rgb24 (3:rgb) or
-    /// gray16le (1:u16)
+    /// Frames of this shape from stdin, as they come: ffmpeg's rawvideo in gray, bgr24, bgra, rgb24
+    /// (3:rgb) or gray16le (1:u16)
     #[arg(long, value_name = "WxHxC[:ELEMENT][:rgb]", value_parser = raw, help_heading = SOURCE)]
     pub raw: Option<Shape>,
     /// Start pictures and videos again when they end

@@ -1,5 +1,5 @@
-//! `--crop`, `--resize`, `--rotate`, `--flip`: what is done to a frame on its way into the segment, in
-//! this order. The last step writes into the slot.
+//! `--crop`, `--resize`, `--rotate`, `--flip`: what is done to a frame on its way into the segment,
+//! in this order. The last step writes into the slot.
 
 use anyhow::{Context, Result, ensure};
 use opencv::core::{self, Mat, MatTraitConst, Rect, Size};

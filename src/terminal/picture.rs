@@ -1,5 +1,5 @@
-//! A picture as a terminal takes it: as an image, where it knows a protocol for that, else as half blocks in colour, or as
-//! letters without.
+//! A picture as a terminal takes it: as an image, where it knows a protocol for that, else as half
+//! blocks in colour, or as letters without.
 
 use std::env;
 
@@ -72,7 +72,8 @@ impl Painter {
         &self.erase
     }
 
-    /// The rows that a picture takes, and what draws it and goes to the line below. `None`: there is no room for one.
+    /// The rows that a picture takes, and what draws it and goes to the line below. `None`: there
+    /// is no room for one.
     pub(crate) fn paint(&self, picture: &Picture, size: Size) -> Option<(usize, Vec<u8>)> {
         if size.columns < LEAST.0 || size.rows < LEAST.1 {
             return None;
@@ -268,7 +269,8 @@ fn iterm(out: &mut Vec<u8>, jpeg: &[u8], cells: (usize, usize)) {
 
 /// Levels of each of red, green and blue: 216 colours, of the 256 that terminals have for this.
 const LEVELS: usize = 6;
-/// What is added before rounding down to a level, in 16ths of one: it blends neighbours to the colours between.
+/// What is added before rounding down to a level, in 16ths of one: it blends neighbours to the
+/// colours between.
 const DITHER: [[usize; 4]; 4] = [[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]];
 
 fn sixel(out: &mut Vec<u8>, pixels: &[Vec3b], width: usize) {

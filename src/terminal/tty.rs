@@ -96,7 +96,8 @@ impl Size {
 }
 
 impl Tty {
-    /// The terminal that a stream is, if it is one that can be drawn on, and this process is not in its background.
+    /// The terminal that a stream is, if it is one that can be drawn on, and this process is not in
+    /// its background.
     pub(crate) fn of(stream: Stream) -> Option<Self> {
         let (is_terminal, out) = match stream {
             Stream::Stdout => (io::stdout().is_terminal(), stdio::reopen(&io::stdout())),

@@ -1,4 +1,5 @@
-//! iceoryx2: publish-subscribe with its loans and default settings, and beside it an event service where a receiver sleeps.
+//! iceoryx2: publish-subscribe with its loans and default settings, and beside it an event service
+//! where a receiver sleeps.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Pairs of programs that are not in Rust, in `peers/`. They are told what to do in words, see `peers/measure.py`.
+//! Pairs of programs that are not in Rust, in `peers/`. They are told what to do in words, see
+//! `peers/measure.py`.
 
 use super::{COPIED_IN, Contender, Ends, Group, Part};
 

@@ -1,4 +1,5 @@
-//! The floor: slots in a row and one word that counts frames. No safety at all: nobody knows when a slot is being read.
+//! The floor: slots in a row and one word that counts frames. No safety at all: nobody knows when a
+//! slot is being read.
 
 use std::fs::{File, OpenOptions};
 use std::num::NonZeroUsize;
@@ -155,8 +156,8 @@ impl super::Sender for Sending {
     fn send_in_place(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         self.count += 1;
         let slot = self.memory.slot(self.count);
-        // SAFETY: a slot has room for a frame. That receivers read it meanwhile is what "no safety" means: they look for it in
-        // what they read.
+        // SAFETY: a slot has room for a frame. That receivers read it meanwhile is what "no safety"
+        // means: they look for it in what they read.
         fill(unsafe { std::slice::from_raw_parts_mut(slot, self.memory.frame) });
         self.memory.count().store(self.count, Ordering::Release);
         if self.wait == Wait::Asleep {

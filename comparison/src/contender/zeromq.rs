@@ -15,7 +15,8 @@ pub const CONTENDERS: [Contender; 1] = [Contender {
     ends: Ends::Functions { sender, receiver },
 }];
 
-/// Frames that may wait on either side: the newest is wanted, and the default of 1000 would be gigabytes.
+/// Frames that may wait on either side: the newest is wanted, and the default of 1000 would be
+/// gigabytes.
 const HIGH_WATER: i32 = 2;
 const PATIENCE_MS: i32 = 500;
 

@@ -1,5 +1,5 @@
-//! How long the parts take, in one process with warm caches: `cargo bench --no-default-features`. What a frame takes from one process
-//! to another is measured by `scripts/bench`.
+//! How long the parts take, in one process with warm caches: `cargo bench --no-default-features`.
+//! What a frame takes from one process to another is measured by `scripts/bench`.
 
 use divan::{Bencher, black_box};
 use shm_frame::{Format, FrameHeader, Name, Receiver, Sender, SenderOptions, Shape, Size};

@@ -1,7 +1,8 @@
 //! Receives in an event loop of tokio: `cargo run --example tokio -- /cam 10` prints ten frames.
 //!
-//! A [`Notifier`] has a descriptor that becomes readable when there is news, and tokio waits for that. The frames are taken by a
-//! [`Follower`], in any order of starts and restarts of the two sides.
+//! A [`Notifier`] has a descriptor that becomes readable when there is news, and tokio waits for
+//! that. The frames are taken by a [`Follower`], in any order of starts and restarts of the two
+//! sides.
 
 #![expect(
     unsafe_code,

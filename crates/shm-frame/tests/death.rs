@@ -165,7 +165,8 @@ fn receivers_die_with_leases_in_hand_and_the_sender_loses_no_slot() {
             send(random.below(20));
         }
     }
-    // A new owner empties its entry first, whatever the last one left there; the sender does nothing meanwhile.
+    // A new owner empties its entry first, whatever the last one left there; the sender does
+    // nothing meanwhile.
     assert_ne!(lease_entries(&name), [0, 0]);
     let mut receivers = [open(&name), open(&name)];
     assert!(receivers.iter().all(shm_frame::Receiver::can_lease));

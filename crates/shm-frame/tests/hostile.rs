@@ -181,7 +181,8 @@ fn reopen(receiver: &mut Receiver, until: &Path) {
     }
 }
 
-/// Writes lies over the headers and the control page of whatever the name means, until it means nothing else for a while.
+/// Writes lies over the headers and the control page of whatever the name means, until it means
+/// nothing else for a while.
 fn scribble(name: &TestName, random: &mut Random, time: Duration) -> u64 {
     let end = Instant::now() + time;
     let mut lies = 0;
@@ -218,7 +219,8 @@ fn lie(file: &fs::File, page: u64, random: &mut Random) {
         4 => page + 64 + 4 * random.below(5),
         5..7 => page + 128 + 64 * random.below(4) + 8 * random.below(3),
         7 => page + 1152 + 64 * random.below(2),
-        // Magic, version, session and geometry: a receiver that is attached has read them, the next one has not.
+        // Magic, version, session and geometry: a receiver that is attached has read them, the next
+        // one has not.
         8 if random.below(20) == 0 => page + 4 * random.below(12),
         _ => random.below(page + PAGE),
     };

@@ -249,7 +249,8 @@ fn nobody_is_kept_from_a_name_by_what_stands_where_it_would_pass() {
     assert!(!name.file().exists());
 }
 
-/// Shares a read lock on a byte of the segment, for which permission to read is enough, until dropped.
+/// Shares a read lock on a byte of the segment, for which permission to read is enough, until
+/// dropped.
 fn share(name: &TestName, byte: i64) -> fs::File {
     let file = fs::File::open(name.file()).unwrap();
     let lock = libc::flock {

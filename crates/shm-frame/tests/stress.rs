@@ -313,8 +313,8 @@ fn descriptors(program: &Program) -> usize {
         .count()
 }
 
-/// Half a minute, or as many seconds as `SHM_FRAME_LONG_RUN_S` says: one sender flat out, and four receivers that come and
-/// go, some by kill -9.
+/// Half a minute, or as many seconds as `SHM_FRAME_LONG_RUN_S` says: one sender flat out, and four
+/// receivers that come and go, some by kill -9.
 #[test]
 fn a_long_run_is_whole_and_memory_stays_flat() {
     let seconds = std::env::var("SHM_FRAME_LONG_RUN_S");

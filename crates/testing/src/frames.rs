@@ -1,5 +1,5 @@
-//! Frames that check themselves, and the processes that send and take them: this program again, told by its environment
-//! which role to play.
+//! Frames that check themselves, and the processes that send and take them: this program again,
+//! told by its environment which role to play.
 
 use std::process::Command;
 use std::time::Duration;
@@ -32,7 +32,8 @@ pub fn role() -> Option<(String, Name)> {
 /// More than is added to any frame, with the gap before it.
 const MOST_META: usize = 160;
 
-/// Frames of different sizes, each telling in every word whose it is, its number and where the word stands.
+/// Frames of different sizes, each telling in every word whose it is, its number and where the word
+/// stands.
 pub struct Checked {
     pub sender: u32,
     pub shapes: &'static [[u32; 3]],
@@ -254,7 +255,8 @@ pub fn number(text: &str, key: &str) -> u64 {
     value.parse().unwrap()
 }
 
-/// A file by which the processes of one test tell each other to go on, in the scratch directory that the test holds.
+/// A file by which the processes of one test tell each other to go on, in the scratch directory
+/// that the test holds.
 pub fn signal_file(name: &str, what: &str) -> std::path::PathBuf {
     super::scratch(name).join(what)
 }

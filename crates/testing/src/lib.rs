@@ -1,4 +1,5 @@
-//! What the tests with real processes share: names of their own, and children that do not outlive them.
+//! What the tests with real processes share: names of their own, and children that do not outlive
+//! them.
 
 pub mod frames;
 

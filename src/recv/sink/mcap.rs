@@ -1,8 +1,9 @@
-//! `--record FILE.mcap`: frames exactly as they came, with all their times and the sender's own bytes.
+//! `--record FILE.mcap`: frames exactly as they came, with all their times and the sender's own
+//! bytes.
 //!
 //! | in the file | value |
 //! |---|---|
-//! | channel `/NAME` | `foxglove.RawImage`; a channel for each format, which its metadata names exactly |
+//! | channel `/NAME` | `foxglove.RawImage`; one for each format, named in its metadata |
 //! | channel `/NAME/meta` | the sender's bytes, at the same time: JSON, or else bytes |
 //! | `log_time` | when the frame was received: Unix time in ns |
 //! | `publish_time` | when the sender began it |

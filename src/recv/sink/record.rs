@@ -194,7 +194,8 @@ fn remove(path: &Path, file: &File) {
     }
 }
 
-/// When a frame was begun. One that was there before the receiver came may be old: it is seen from when it was received.
+/// When a frame was begun. One that was there before the receiver came may be old: it is seen from
+/// when it was received.
 fn begun_ns(wall: Wall, frame: &Frame) -> u64 {
     if frame.found {
         wall.received_ns(frame)

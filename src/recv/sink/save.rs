@@ -79,8 +79,8 @@ impl Kind {
     }
 }
 
-/// Writes a frame exactly: `STEM.png` for 8 and 16 bits, `.tiff` for floats of 32 bits, `.npy` for other
-/// formats; or `STEM-2.png` and so on if that exists. Returns its path.
+/// Writes a frame exactly: `STEM.png` for 8 and 16 bits, `.tiff` for floats of 32 bits, `.npy` for
+/// other formats; or `STEM-2.png` and so on if that exists. Returns its path.
 pub(in crate::recv) fn write(
     directory: &Path,
     stem: &str,
@@ -128,8 +128,8 @@ fn encode(kind: Kind, pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
     Ok(file.as_slice().to_vec())
 }
 
-/// A file of numpy's array format, version 1.0: magic, version, length of the text, the text padded to a
-/// multiple of 64 bytes, the elements (numpy.lib.format).
+/// A file of numpy's array format, version 1.0: magic, version, length of the text, the text padded
+/// to a multiple of 64 bytes, the elements (numpy.lib.format).
 fn npy(pixels: &[u8], shape: Shape) -> Vec<u8> {
     /// Bytes before the text.
     const BEFORE: usize = 10;

@@ -1,8 +1,8 @@
-//! Pictures of files, decoded in private memory: a decoder of foreign files never writes into shared
-//! memory.
+//! Pictures of files, decoded in private memory: a decoder of foreign files never writes into
+//! shared memory.
 //!
-//! PNG is decoded by the crate `png`, which keeps 16 bits and transparency and prints nothing. PAM is
-//! decoded here: OpenCV writes beyond the end of a PAM of two channels. All else OpenCV decodes.
+//! PNG is decoded by the crate `png`, which keeps 16 bits and transparency and prints nothing. PAM
+//! is decoded here: OpenCV writes beyond the end of a PAM of two channels. All else OpenCV decodes.
 
 use std::io::Cursor;
 

@@ -16,13 +16,15 @@ use crate::stop;
 const JUMP: Duration = Duration::from_secs(5);
 /// Others: nobody waits that long for a picture.
 const STEP: Duration = Duration::from_secs(3600);
-/// How far the time that a frame is to be seen may be from the step to the next frame. Some films count in ms.
+/// How far the time that a frame is to be seen may be from the step to the next frame. Some films
+/// count in ms.
 const ROUNDING: Duration = Duration::from_millis(2);
 
 pub(crate) struct Video {
     path: PathBuf,
     reader: Reader,
-    /// A frame was decoded, and nothing done with it yet: the first one, or the first one of another round.
+    /// A frame was decoded, and nothing done with it yet: the first one, or the first one of
+    /// another round.
     fresh: bool,
     steps: Steps,
     /// When the current frame is to be seen, from the film's beginning on.
@@ -75,8 +77,8 @@ impl Video {
         self.reader.is_live() && self.asked.is_none()
     }
 
-    /// Fails if the film ended long before it says. What it says may be a little off, so only where a tenth and a second is
-    /// missing it was broken off for sure.
+    /// Fails if the film ended long before it says. What it says may be a little off, so only where
+    /// a tenth and a second is missing it was broken off for sure.
     fn check_end(&mut self) -> Result<()> {
         let at = self.at.as_secs_f64();
         let length = self.reader.length().map(|length| length.as_secs_f64());

@@ -1,5 +1,6 @@
-//! A recording in an MCAP file: the frames that `shm-recv --record FILE.mcap` wrote, or another program as `foxglove.RawImage`,
-//! at their own pace, with their capture times and the bytes that went with them.
+//! A recording in an MCAP file: the frames that `shm-recv --record FILE.mcap` wrote, or another
+//! program as `foxglove.RawImage`, at their own pace, with their capture times and the bytes that
+//! went with them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -201,7 +202,8 @@ impl Replay {
             header.log_time == self.image.log_time && header.sequence == self.image.sequence
         });
         let image = self.decode()?;
-        // Where it is not known when the picture was taken, the recording has the time at which the frame was begun.
+        // Where it is not known when the picture was taken, the recording has the time at which the
+        // frame was begun.
         if image.time_ns != self.image.publish_time {
             outlet.set_captured_ns(image.time_ns);
         }
@@ -375,7 +377,8 @@ impl Messages {
         Ok(())
     }
 
-    /// Puts the next message into `data`. `None`: there are no more. A file whose writer was killed ends anywhere.
+    /// Puts the next message into `data`. `None`: there are no more. A file whose writer was killed
+    /// ends anywhere.
     fn next(&mut self, data: &mut Vec<u8>) -> Result<Option<(MessageHeader, Stream)>> {
         while !self.ended {
             match self.reader.next_event() {

@@ -70,8 +70,9 @@ fn read(mut stdin: &File, buffer: &mut [u8]) -> Result<Option<usize>> {
         {
             Ok(None)
         }
-        // Another process truncated the segment, whose slot the buffer is. Unlike the kernel, a touch
-        // gets other memory in its place; the frame is lost, and the next one in the pipe is not.
+        // Another process truncated the segment, whose slot the buffer is. Unlike the kernel, a
+        // touch gets other memory in its place; the frame is lost, and the next one in the pipe is
+        // not.
         Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
             buffer.fill(0);
             Ok(None)

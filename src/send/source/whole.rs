@@ -1,5 +1,6 @@
-//! Whether a picture's file is whole, by what the file itself says. Decoders fill in what is missing
-//! from some files that were cut off, and do not say so; which files, differs by their version.
+//! Whether a picture's file is whole, by what the file itself says. Decoders fill in what is
+//! missing from some files that were cut off, and do not say so; which files, differs by their
+//! version.
 
 use anyhow::{Result, bail};
 
@@ -64,12 +65,13 @@ fn number(file: &[u8], at: u64, bytes: usize, order: Order) -> Option<u64> {
     (number < 1 << 56).then_some(number)
 }
 
-/// Segments, each with its length, and pixels, up to the end of the image. In a segment there may be
-/// a smaller picture with an end of its own.
+/// Segments, each with its length, and pixels, up to the end of the image. In a segment there may
+/// be a smaller picture with an end of its own.
 fn jpeg(file: &[u8]) -> Option<u64> {
     let mut at = 2;
     loop {
-        // Before a marker there may be any number of bytes 0xff. Among pixels 0 follows each of them.
+        // Before a marker there may be any number of bytes 0xff. Among pixels 0 follows each of
+        // them.
         let rest = rest(file, at)?;
         let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff);
         let marker = rest.windows(2).position(is_marker)?;
@@ -302,7 +304,8 @@ mod tests {
 
     use super::*;
 
-    /// Its beginnings of that many bytes and more are not whole. What follows its end is left alone.
+    /// Its beginnings of that many bytes and more are not whole. What follows its end is left
+    /// alone.
     fn assert_is_whole_at_its_end(what: &str, file: &[u8], from: usize) {
         for length in from..file.len() {
             let checked = check(&file[..length]);

@@ -1,7 +1,8 @@
-//! Whole segments that lie: a sender and a receiver go on in one in which anything is changed between their steps.
+//! Whole segments that lie: a sender and a receiver go on in one in which anything is changed
+//! between their steps.
 //!
-//! What must hold: nothing panics or hangs, no allocation is larger than the file, and whatever is taken for pixels is
-//! what stands in the file where pixels of some slot begin.
+//! What must hold: nothing panics or hangs, no allocation is larger than the file, and whatever is
+//! taken for pixels is what stands in the file where pixels of some slot begin.
 
 #![no_main]
 
