@@ -23,7 +23,7 @@ _shm__send() {
 
     case "${cmd}" in
         shm__send)
-            opts="-i -f -c -n -j -q -h -V --image --images --video --start --camera --raw --loop --size --channels --depth --crop --resize --rotate --flip --meta --captured --fps --count --name --slots --mode --replace --show --json --quiet --help --version"
+            opts="-i -f -c -n -j -q -h -V --image --images --video --stream --start --camera --raw --loop --size --channels --depth --crop --resize --rotate --flip --meta --captured --fps --count --name --slots --mode --replace --show --json --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -42,6 +42,10 @@ _shm__send() {
                     return 0
                     ;;
                 --video)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stream)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
