@@ -57,8 +57,8 @@ fn times(path: &Path) -> Vec<f64> {
         .collect()
 }
 
-/// Publishes frames of these levels, each when the one before was received, so long after each other. Returns when they were
-/// begun, in ms.
+/// Publishes frames of these levels, each when the one before was received, so long after each
+/// other. Returns when they were begun, in ms.
 fn send_levels(
     sender: &mut Sender,
     shape: Shape,

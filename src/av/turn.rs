@@ -1,6 +1,7 @@
 //! How a frame is to be turned to be seen upright, as a film's display matrix says.
 
-/// A turn by a multiple of 90 degrees, with or without a mirror: first rows become columns, then columns and rows are reversed.
+/// A rotation by a multiple of 90 degrees, mirrored or not. First rows become columns, then columns
+/// and rows are reversed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
     /// Rows become columns.
@@ -19,8 +20,8 @@ impl Turn {
         upside_down: false,
     };
 
-    /// What a display matrix says, `[a, b, u, c, d, v, x, y, w]`: a point (x, y) is seen at (ax + cy, bx + dy). Angles
-    /// between the multiples of 90 degrees become the nearest one.
+    /// What a display matrix says, `[a, b, u, c, d, v, x, y, w]`: a point (x, y) is seen at (ax +
+    /// cy, bx + dy). Angles between the multiples of 90 degrees become the nearest one.
     pub(super) fn of([a, b, _, c, d, ..]: [i32; 9]) -> Self {
         let size = |n: i32| n.unsigned_abs();
         if size(a).max(size(d)) >= size(b).max(size(c)) {
@@ -56,7 +57,8 @@ mod tests {
         assert_eq!(turn(-ONE, 0, 0, ONE), [false, true, false]);
         assert_eq!(turn(ONE, 0, 0, -ONE), [false, false, true]);
         assert_eq!(turn(-ONE, 0, 0, -ONE), [false, true, true]);
-        // Clockwise: what was at the right is seen at the bottom, and what was at the bottom, at the left.
+        // Clockwise: what was at the right is seen at the bottom, and what was at the bottom, at
+        // the left.
         assert_eq!(turn(0, ONE, -ONE, 0), [true, true, false]);
         assert_eq!(turn(0, -ONE, ONE, 0), [true, false, true]);
         assert_eq!(turn(0, ONE, ONE, 0), [true, false, false]);
