@@ -1,5 +1,5 @@
-//! `foxglove.RawImage` in protobuf: how a frame is a message of an MCAP file, which Foxglove and
-//! Rerun show.
+//! `foxglove.RawImage` in protobuf: a frame as a message of an MCAP file. Foxglove and Rerun show
+//! it.
 //!
 //! | field | number | type | value |
 //! |---|---|---|---|
@@ -15,12 +15,12 @@ use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
 /// The name of the schema.
 pub(crate) const SCHEMA: &str = "foxglove.RawImage";
-/// How schema and messages are encoded.
+/// The encoding of the schema and of messages.
 pub(crate) const PROTOBUF: &str = "protobuf";
 /// The key of a channel's metadata that has the exact format of its frames, as `Format` writes it.
 pub(crate) const FORMAT: &str = "shm-frame.format";
 
-/// The types of protobuf's wire: how a field's value is written.
+/// Protobuf's wire types.
 const VARINT: u64 = 0;
 const EIGHT_BYTES: u64 = 1;
 const BYTES: u64 = 2;
@@ -116,8 +116,7 @@ pub(crate) fn descriptor() -> Vec<u8> {
     set
 }
 
-/// The name of a format, of those that Foxglove knows where there is one, else as ROS and OpenCV
-/// name it.
+/// The name of a format: Foxglove's if it has one, else the one of ROS and OpenCV.
 pub(crate) fn encoding(format: Format) -> String {
     let rgb = format.order() == Order::Rgb;
     let name = match (format.element(), format.channels()) {
@@ -147,7 +146,7 @@ pub(crate) fn encoding(format: Format) -> String {
     name.to_owned()
 }
 
-/// The format that a name means. `None`: its pixels are of another kind, as `yuyv`.
+/// The format of a name. `None`: frames have no such pixels, as `yuyv`.
 fn format_of(encoding: &str) -> Option<Format> {
     let alias = match encoding {
         "mono16" => Some(Format::GRAY16),
@@ -186,7 +185,7 @@ pub(crate) fn encode(
     fixed32(into, 2, width);
     fixed32(into, 3, height);
     bytes(into, 4, encoding(shape.format()).as_bytes());
-    // A row that is longer than this is longer than any reader takes.
+    // No reader takes longer rows.
     fixed32(
         into,
         5,

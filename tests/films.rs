@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::{Json as _, SEND, command, needs, send, take_all};
 use serde_json::Value;
-use shm_frame::{Element, Frame};
+use shm_frame::{Element, Format, Frame};
 use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, take};
 
 /// A moving picture of 10 frames in a second, each different.
@@ -600,6 +600,16 @@ fn films_of_more_than_8_bits_are_sent_with_16() {
         assert_as_shown(&path, 3, "", "-pix_fmt bgr48le");
         assert_as_shown(&path, 4, "", "-pix_fmt bgra64le");
     }
+    // To 8 bits when asked.
+    let path = scratch.path().join("10.mp4");
+    let expected = shown(&path, "", "-pix_fmt bgr24");
+    let mut sender = start(&name, "--loop --fps 20 --depth 8", &path);
+    let first = take(&mut open(&name));
+    sender.interrupt();
+    sender.assert_stderr("its 10 bits are scaled to 8");
+    assert_eq!(first.0.shape.format(), Format::BGR8);
+    let expected: Vec<_> = expected.chunks(first.0.shape.bytes()).collect();
+    numbers(&[first], &expected);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A file that we opened, as FFmpeg's input or output: it is opened once, whatever its name looks
-//! like, and a signal ends a read that waits.
+//! An open file as FFmpeg's input or output. So the file is opened once, its name can be any bytes,
+//! and a signal ends a read that waits.
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -18,12 +18,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Error;
 use crate::stop;
 
-/// How long a read waits at a time, in ms, so that a signal is answered.
+/// A read waits this long at a time, in ms, and then looks for a signal.
 const SLICE: u16 = 50;
 /// Bytes that FFmpeg reads or writes at once.
 const BUFFER: usize = 64 << 10;
 
-/// What FFmpeg asks in between while it waits: whether to give up.
+/// FFmpeg calls this while it waits, and gives up if a signal asked for the end.
 pub(super) const INTERRUPT: AVIOInterruptCB = AVIOInterruptCB {
     callback: Some(interrupted),
     opaque: ptr::null_mut(),
@@ -33,11 +33,11 @@ extern "C" fn interrupted(_: *mut c_void) -> c_int {
     stop::requested().into()
 }
 
-/// A file and FFmpeg's context for it. To be dropped after what uses it.
+/// A file and FFmpeg's context for it. Drop it after the format's context that uses it.
 #[derive(Debug)]
 pub(super) struct Io {
     context: *mut AVIOContext,
-    /// The callbacks' own. A pointer: they use it while FFmpeg has it.
+    /// A raw pointer, since the callbacks use it, too.
     file: *mut Stream,
 }
 
@@ -47,7 +47,7 @@ unsafe impl Send for Io {}
 #[derive(Debug)]
 struct Stream {
     file: File,
-    /// What failed, which FFmpeg tells as a number alone.
+    /// The first error. FFmpeg reports only its number.
     error: Option<io::Error>,
 }
 
@@ -113,7 +113,7 @@ impl Io {
         unsafe { avio_flush(self.context) };
     }
 
-    /// The error that a read or a write had, once.
+    /// Takes the first error of a read, write or seek.
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
         self.stream().error.take()
     }
@@ -152,7 +152,7 @@ type WriteBuffer = *const u8;
 #[cfg(not(ffmpeg_7_0))]
 type WriteBuffer = *mut u8;
 
-/// Reads what there is, and waits for it.
+/// Reads as much as there is. Waits if there is nothing yet.
 unsafe extern "C" fn read(file: *mut c_void, buffer: *mut u8, length: c_int) -> c_int {
     // SAFETY: the pointer that `new` gave to the context, which nobody else uses meanwhile.
     let stream = unsafe { &mut *file.cast::<Stream>() };
@@ -165,7 +165,7 @@ unsafe extern "C" fn read(file: *mut c_void, buffer: *mut u8, length: c_int) -> 
         let mut polled = [PollFd::new(stream.file.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, PollTimeout::from(SLICE)) {
             Ok(0) | Err(Errno::EINTR) => continue,
-            // Errors are for the read to find.
+            // The read reports an error.
             Ok(_) | Err(_) => {}
         }
         return match stream.file.read(buffer) {

@@ -2,14 +2,14 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | objects of those libraries, owned and freed | `owned` |
-//! | a file of ours as FFmpeg's input or output | `io` |
-//! | from a file to decoded frames with their times | `reader` |
-//! | from a decoded frame to visible pixels | `picture`; `scale` converts, `turn` rotates |
-//! | from pixels to a file | `writer` |
+//! | owners of the libraries' objects, which free them | `owned` |
+//! | an open file as FFmpeg's input or output | `io` |
+//! | reads a film: frames with their times | `reader` |
+//! | a decoded frame as pixels | `picture`, `scale`, `turn` |
+//! | writes a recording | `writer` |
 //!
-//! The bindings are used as they are. The safe wrapper around them, `ffmpeg-the-third`, panics on
-//! values that it does not know, and lacks input and output of one's own.
+//! This uses the plain bindings. Their safe wrapper, `ffmpeg-the-third`, panics when a file has a
+//! value that it does not know, and it cannot read from or write to an open file.
 #![expect(
     unsafe_code,
     reason = "FFmpeg is a C library, and all calls of it are here"
@@ -32,6 +32,7 @@ use ffmpeg_sys_the_third::{
 };
 use nix::libc::{self, c_int};
 
+pub(crate) use self::picture::Wanted;
 pub(crate) use self::reader::Reader;
 pub(crate) use self::writer::{Container, Writer};
 
@@ -59,7 +60,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The value of a call, which is negative when it failed.
+/// The result of a call of FFmpeg's: a negative number is an error.
 fn check(code: c_int) -> Result<c_int, Error> {
     if code < 0 { Err(Error(code)) } else { Ok(code) }
 }
@@ -70,21 +71,21 @@ fn quiet() {
     unsafe { av_log_set_level(AV_LOG_QUIET) };
 }
 
-/// Ticks of a time base in ns. Saturates.
+/// Converts ticks of a time base to ns. Saturates.
 fn nanoseconds(ticks: i64, base: AVRational) -> i64 {
     let ns = i128::from(ticks) * i128::from(base.num) * 1_000_000_000;
     let ns = ns / i128::from(base.den).max(1);
     i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// Nanoseconds in ticks of a time base, rounded down. Saturates.
+/// Converts ns to ticks of a time base, rounded down. Saturates.
 fn ticks(ns: i64, base: AVRational) -> i64 {
     let unit = i128::from(base.num).max(1) * 1_000_000_000;
     let ticks = (i128::from(ns) * i128::from(base.den)).div_euclid(unit);
     i64::try_from(ticks).unwrap_or(if ticks < 0 { i64::MIN } else { i64::MAX })
 }
 
-/// A rational number as a float, if it is a positive one.
+/// A positive rational number as a float.
 fn positive(number: AVRational) -> Option<f64> {
     (number.num > 0 && number.den > 0).then(|| f64::from(number.num) / f64::from(number.den))
 }

@@ -28,7 +28,7 @@ pub(super) struct Owned<T: Free>(NonNull<T>);
 unsafe impl<T: Free> Send for Owned<T> {}
 
 impl<T: Free> Owned<T> {
-    /// Takes what an allocation returned: null if there was no memory.
+    /// Takes the result of an allocation. Null: there was no memory.
     ///
     /// # Safety
     ///

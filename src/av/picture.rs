@@ -1,4 +1,4 @@
-//! A decoded frame as it is to be seen: turned upright, in the format that is sent.
+//! A decoded frame: turns it upright, and converts it to the format that is sent.
 
 use std::slice;
 
@@ -17,11 +17,19 @@ use super::scale::{Conversion, Scaler, describe};
 use super::turn::Turn;
 use crate::picture;
 
+/// The pixels that were asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// 1, 3 or 4.
+    pub channels: u8,
+    /// At most 8 bits.
+    pub eight_bit: bool,
+}
+
 /// The frame that was decoded last.
 pub(crate) struct Picture {
     frame: Owned<AVFrame>,
-    /// 1, 3 or 4.
-    channels: u8,
+    wanted: Wanted,
     turn: Turn,
     scaler: Option<Scaler>,
     /// The frame in the format that is sent, before it is turned.
@@ -30,23 +38,25 @@ pub(crate) struct Picture {
     tight: Vec<u8>,
 }
 
-/// What a frame becomes.
+/// The formats that a frame is converted to.
 #[derive(Clone, Copy, Debug)]
 struct Target {
-    /// What libswscale makes of it.
+    /// The result of libswscale.
     pixels: AVPixelFormat,
-    /// The same as a format of ours, with red and blue swapped if so.
+    /// The same as a `Format`, after red and blue were swapped if `swaps` is set.
     converted: Format,
     swaps: bool,
-    /// What is sent.
+    /// The format that is sent.
     sent: Format,
+    /// The bits of the film, if they become 8.
+    lost: Option<i32>,
 }
 
 impl Picture {
-    pub(super) fn new(frame: Owned<AVFrame>, channels: u8) -> Self {
+    pub(super) fn new(frame: Owned<AVFrame>, wanted: Wanted) -> Self {
         Self {
             frame,
-            channels,
+            wanted,
             turn: Turn::NONE,
             scaler: None,
             converted: None,
@@ -62,14 +72,15 @@ impl Picture {
         &mut self.frame
     }
 
-    /// A frame was decoded. `matrix` is its film's, should it have none of its own.
+    /// To be called when a frame was decoded. `matrix` is the film's display matrix, for frames
+    /// that have none.
     pub(super) fn decoded(&mut self, matrix: Option<[i32; 9]>) {
         self.turn = display_matrix(&self.frame)
             .or(matrix)
             .map_or(Turn::NONE, Turn::of);
     }
 
-    /// Its shape when it is sent.
+    /// The frame's shape when it is sent.
     pub(crate) fn shape(&self) -> Result<Shape> {
         let size = self.size()?;
         let size = if self.turn.transposed {
@@ -83,7 +94,7 @@ impl Picture {
         Ok(Shape::new(size, self.target()?.sent)?)
     }
 
-    /// Before it is turned.
+    /// The frame's size before it is turned.
     fn size(&self) -> Result<Size> {
         Ok(Size {
             width: self.frame.width.try_into()?,
@@ -91,26 +102,29 @@ impl Picture {
         })
     }
 
-    /// More than 8 bits become 16, and gray stays gray if gray is asked for.
+    /// More than 8 bits become 16. A gray film with `--channels 1` is not converted to BGR first.
     fn target(&self) -> Result<Target> {
         let from = AVPixelFormat(self.frame.format);
         let description =
             describe(from).context("its pixels are of no format that FFmpeg knows")?;
         let has = |flag: i32| description.flags & u64::from(flag.unsigned_abs()) != 0;
         let components = &description.comp[..usize::from(description.nb_components).min(4)];
-        let deep = !has(AV_PIX_FMT_FLAG_PAL) && components.iter().any(|part| part.depth > 8);
+        let bits = components.iter().map(|part| part.depth).max().unwrap_or(0);
+        let deep = !has(AV_PIX_FMT_FLAG_PAL) && bits > 8;
+        let lost = (deep && self.wanted.eight_bit).then_some(bits);
+        let deep = deep && lost.is_none();
         let gray = components.len() < 3 && !has(AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_RGB);
         let element = if deep { Element::U16 } else { Element::U8 };
-        let (pixels, converted) = match (self.channels, deep) {
+        let (pixels, converted) = match (self.wanted.channels, deep) {
             (1, false) if gray => (AVPixelFormat::GRAY8, Channels::One),
             (1, true) if gray => (AVPixelFormat::GRAY16LE, Channels::One),
             (4, false) => (AVPixelFormat::BGRA, Channels::Four),
-            // libswscale does not make BGRA of it exactly (FFmpeg 5.1).
+            // libswscale's BGRA is not exact (FFmpeg 5.1).
             (4, true) => (AVPixelFormat::RGBA64LE, Channels::Four),
             (_, false) => (AVPixelFormat::BGR24, Channels::Three),
             (_, true) => (AVPixelFormat::BGR48LE, Channels::Three),
         };
-        let sent = if self.channels == 1 {
+        let sent = if self.wanted.channels == 1 {
             Channels::One
         } else {
             converted
@@ -120,10 +134,16 @@ impl Picture {
             converted: Format::new(element, converted),
             swaps: pixels == AVPixelFormat::RGBA64LE,
             sent: Format::new(element, sent),
+            lost,
         })
     }
 
-    /// Writes its pixels, which must have room for its shape.
+    /// The bits of the film, if they are scaled to 8.
+    pub(crate) fn lost_bits(&self) -> Result<Option<i32>> {
+        Ok(self.target()?.lost)
+    }
+
+    /// Writes the pixels of [`shape`](Self::shape).
     pub(crate) fn write(&mut self, pixels: &mut [u8]) -> Result<()> {
         let target = self.target()?;
         let shape = self.shape()?;
@@ -186,7 +206,7 @@ impl Picture {
     }
 }
 
-/// Writes an image turned.
+/// Turns an image.
 fn turn(image: &Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()> {
     let Turn {
         transposed,
@@ -212,7 +232,7 @@ fn turn(image: &Mat, turn: Turn, to: &mut impl core::ToOutputArray) -> Result<()
     Ok(())
 }
 
-/// The rows of a frame with one plane of this shape.
+/// The rows of a frame of this shape, without padding.
 fn rows(frame: &AVFrame, shape: Shape) -> impl Iterator<Item = &[u8]> {
     let (data, stride) = (frame.data[0], frame.linesize[0]);
     let (height, row_bytes) = (shape.height().unsigned_abs(), shape.row_bytes());
@@ -225,7 +245,7 @@ fn rows(frame: &AVFrame, shape: Shape) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// What a frame says of how it is to be turned.
+/// The display matrix that comes with a frame.
 fn display_matrix(frame: &Owned<AVFrame>) -> Option<[i32; 9]> {
     // SAFETY: the frame is valid.
     let found =

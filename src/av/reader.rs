@@ -1,4 +1,4 @@
-//! From a film to its decoded frames, each with its time.
+//! Reads a film: decodes its frames, and tells their times.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -25,14 +25,14 @@ use nix::libc::{self, c_int};
 
 use super::io::{INTERRUPT, Io};
 use super::owned::{Options, Owned, frame, packet};
-use super::picture::Picture;
+use super::picture::{Picture, Wanted};
 use super::{Error, check, nanoseconds, positive, quiet, ticks};
 use crate::stop;
 
-/// A frame as it was decoded, and its times.
+/// A film, and the frame of it that was decoded last.
 pub(crate) struct Reader {
     source: Source,
-    channels: u8,
+    wanted: Wanted,
     decoder: Owned<AVCodecContext>,
     // Before `io`, which it uses.
     demuxer: Owned<AVFormatContext>,
@@ -42,9 +42,9 @@ pub(crate) struct Reader {
     picture: Picture,
     /// The decoder was told that there are no more packets.
     draining: bool,
-    /// Why reading ended, if the end of the film is not why.
+    /// The error that ended the reading, if it did not end with the film.
     broken: Option<io::Error>,
-    /// When the first frame of the film is to be seen, in ns by its own clock.
+    /// The first frame's time stamp, in ns.
     first: i64,
 }
 
@@ -53,12 +53,12 @@ pub(crate) struct Reader {
 enum Source {
     Stdin,
     Path(PathBuf),
-    /// With a protocol that was asked for.
+    /// An address with a protocol.
     Url(CString),
 }
 
 impl Source {
-    /// What is there is a file, whatever its name looks like.
+    /// A path that exists is a path, even if it looks like an address.
     fn of(name: &OsStr) -> Result<Self> {
         let path = Path::new(name);
         if name == "-" {
@@ -71,8 +71,8 @@ impl Source {
         Ok(Self::Path(path.to_owned()))
     }
 
-    /// The name that FFmpeg is given, and the file if it is opened here: what is no regular file
-    /// can be opened once only.
+    /// Returns the name for FFmpeg, and the open file unless FFmpeg opens it. Pipes and the like
+    /// are opened here, since they must be opened only once.
     fn open(&self) -> Result<(CString, Option<File>)> {
         let path = match self {
             Self::Url(url) => return Ok((url.clone(), None)),
@@ -86,17 +86,17 @@ impl Source {
             }
             Self::Path(path) => path,
         };
-        // Else what stands before a colon would be a protocol.
+        // Without this, FFmpeg would take the text before a colon for a protocol.
         let mut name = b"file:".to_vec();
         name.extend_from_slice(path.as_os_str().as_bytes());
         let name = CString::new(name)?;
-        // A FIFO without a writer would block.
+        // Non-blocking: opening a FIFO would wait for its writer.
         let nonblocking = File::options()
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path);
         let file = match nonblocking {
-            // A pattern of numbered pictures.
+            // A pattern like shot-%03d.png, which FFmpeg resolves.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
                     && path.as_os_str().as_bytes().contains(&b'%') =>
@@ -125,12 +125,12 @@ impl Source {
 }
 
 impl Reader {
-    /// Opens a film, for pictures of so many channels, and decodes its first frame.
-    pub(crate) fn open(name: &OsStr, channels: u8) -> Result<Self> {
-        Self::open_source(Source::of(name)?, channels)
+    /// Opens a film, and decodes its first frame.
+    pub(crate) fn open(name: &OsStr, wanted: Wanted) -> Result<Self> {
+        Self::open_source(Source::of(name)?, wanted)
     }
 
-    fn open_source(source: Source, channels: u8) -> Result<Self> {
+    fn open_source(source: Source, wanted: Wanted) -> Result<Self> {
         quiet();
         let (name, file) = source.open()?;
         let mut io = file.map(Io::reader).transpose()?;
@@ -145,16 +145,16 @@ impl Reader {
             }
         })?;
         let stream = best(&demuxer)?;
-        let decoder = decoder(&demuxer, stream, &source, channels)?;
+        let decoder = decoder(&demuxer, stream, &source, wanted.channels)?;
         let mut reader = Self {
             source,
-            channels,
+            wanted,
             decoder,
             demuxer,
             io,
             stream,
             packet: packet()?,
-            picture: Picture::new(frame()?, channels),
+            picture: Picture::new(frame()?, wanted),
             draining: false,
             broken: None,
             first: 0,
@@ -193,7 +193,7 @@ impl Reader {
                 }
                 Err(Error::AGAIN) => {}
                 Err(Error::END) => return Ok(false),
-                // A frame that is damaged; others may not be.
+                // This frame is damaged. The next one may be whole.
                 Err(_) => continue,
             }
             if !self.feed() {
@@ -206,7 +206,7 @@ impl Reader {
     /// asked for.
     fn feed(&mut self) -> bool {
         if self.draining {
-            // A decoder that has neither frames nor an end.
+            // Defensive: a decoder that is drained reports the end.
             return false;
         }
         while !stop::requested() {
@@ -215,7 +215,7 @@ impl Reader {
                 av_read_frame(self.demuxer.as_mut_ptr(), self.packet.as_mut_ptr())
             });
             match read {
-                // An empty one is a place in an AVI at which there is no new picture.
+                // AVI has an empty packet for each tick without a new picture.
                 Ok(_)
                     if usize::try_from(self.packet.stream_index) != Ok(self.stream)
                         || self.packet.size == 0 =>
@@ -252,13 +252,13 @@ impl Reader {
         unsafe { av_packet_unref(self.packet.as_mut_ptr()) };
     }
 
-    /// When the frame is to be seen, in ns by the film's own clock. `None`: it does not say.
+    /// The frame's time stamp, in ns. `None`: the film has none.
     pub(crate) fn time(&self) -> Option<i64> {
         let ticks = self.picture.frame().best_effort_timestamp;
         (ticks != AV_NOPTS_VALUE).then(|| nanoseconds(ticks, self.av_stream().time_base))
     }
 
-    /// How long the film says that the frame is to be seen.
+    /// The frame's duration, if the film has it.
     pub(crate) fn duration(&self) -> Option<Duration> {
         #[cfg(ffmpeg_6_0)]
         let ticks = self.picture.frame().duration;
@@ -268,7 +268,7 @@ impl Reader {
         (ns > 0).then(|| Duration::from_nanos(ns.unsigned_abs()))
     }
 
-    /// Frames per second on average, as far as the film says so.
+    /// The film's average rate, in frames per second.
     pub(crate) fn fps(&self) -> Option<f64> {
         let stream = self.av_stream();
         if is_cover(stream) {
@@ -282,31 +282,38 @@ impl Reader {
                 ptr::null_mut(),
             )
         };
-        positive(stream.avg_frame_rate).or(positive(guessed))
+        let (average, guessed) = (positive(stream.avg_frame_rate), positive(guessed));
+        if self.format_is(c"avi") {
+            // Its average counts ticks, of which many may have no picture.
+            guessed.or(average)
+        } else {
+            average.or(guessed)
+        }
     }
 
-    /// How many frames there are, about.
+    /// About how many frames the film has.
     pub(crate) fn frames(&self) -> Option<u64> {
         let stream = self.av_stream();
         if is_cover(stream) {
             return Some(1);
         }
         let told = u64::try_from(stream.nb_frames).ok().filter(|&n| n > 0);
-        let timed = self.length().zip(positive(stream.avg_frame_rate));
+        let timed = self.length().zip(self.fps());
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "for people"
         )]
         let timed = timed.map(|(length, fps)| (length.as_secs_f64() * fps).round() as u64);
-        // An edit list may leave out frames that are counted.
+        // The count includes frames that an edit list leaves out.
         match (told, timed) {
             (Some(told), Some(timed)) => Some(told.min(timed.max(1))),
             (told, timed) => told.or(timed).filter(|&n| n > 0),
         }
     }
 
-    /// How long the film says that its pictures go on: what it says, and not what FFmpeg estimates.
+    /// How long the film's pictures last, according to the file. `None`: FFmpeg can only estimate
+    /// it.
     pub(crate) fn length(&self) -> Option<Duration> {
         if self.demuxer.duration_estimation_method != AVDurationEstimationMethod::STREAM
             || is_cover(self.av_stream())
@@ -319,7 +326,7 @@ impl Reader {
         };
         let stream = self.av_stream();
         let of_all = || {
-            // With others, the longest one's.
+            // With several streams, this is the length of the longest one.
             let alone = streams(&self.demuxer)
                 .iter()
                 .filter(|stream| is_played(stream) && !is_cover(stream))
@@ -331,7 +338,7 @@ impl Reader {
             };
             alone.then(|| known(self.demuxer.duration, us)).flatten()
         };
-        // The reader of AVI shortens the length of a file that was cut off, and not the count.
+        // For an AVI that was cut off, FFmpeg corrects the length, but not the count.
         let counted = || {
             let count = u32::try_from(stream.nb_frames).ok().filter(|&n| n > 0)?;
             let fps = positive(stream.avg_frame_rate).filter(|_| self.format_is(c"avi"))?;
@@ -343,12 +350,12 @@ impl Reader {
             .or_else(of_all)
     }
 
-    /// When its first frame is to be seen by its own clock, which need not begin at 0.
+    /// The first frame's time stamp, which need not be 0.
     pub(crate) fn first(&self) -> Duration {
         Duration::from_nanos(u64::try_from(self.first).unwrap_or(0))
     }
 
-    /// Whether time stamps may jump, for example where two broadcasts were put together.
+    /// Whether the format allows time stamps to jump, as where two broadcasts were put together.
     pub(crate) fn may_jump(&self) -> bool {
         self.format_has(AVFMT_TS_DISCONT)
     }
@@ -368,17 +375,17 @@ impl Reader {
         unsafe { self.demuxer.iformat.as_ref() }
     }
 
-    /// Whether frames come when they are made, and not when they are read.
+    /// Whether the source is live: frames come when they are made, not when they are read.
     pub(crate) fn is_live(&self) -> bool {
         is_live(&self.source)
     }
 
-    /// Whether it can be started over.
+    /// Whether the film can be started over.
     pub(crate) fn can_start_over(&self) -> bool {
         self.source.can_be_opened_again() && !self.is_live()
     }
 
-    /// Why reading ended, if the end of the film is not why. Said once.
+    /// Takes the error that ended the reading, if it did not end with the film.
     pub(crate) fn broken(&mut self) -> Option<io::Error> {
         self.broken.take()
     }
@@ -389,11 +396,11 @@ impl Reader {
         let start = i64::try_from(start.as_nanos()).unwrap_or(i64::MAX);
         let target = self.first.saturating_add(start);
         if self.source.can_be_opened_again() && !self.seek(target)? {
-            // The frames before it cannot be told: from the beginning.
-            *self = Self::open_source(self.source.clone(), self.channels)?;
+            // Seeking failed: open the film again, and decode from its beginning.
+            *self = Self::open_source(self.source.clone(), self.wanted)?;
         }
         loop {
-            // A tick less: times are rounded.
+            // 1 us less, since times are rounded.
             if self.time().is_none_or(|time| time >= target - 1_000) {
                 return Ok(true);
             }
@@ -406,12 +413,12 @@ impl Reader {
     /// Goes to a frame at this time or before it, and decodes it. `false`: that did not work.
     fn seek(&mut self, target: i64) -> Result<bool> {
         let stream = self.av_stream();
-        // A cover is there but once.
+        // FFmpeg returns a cover only once.
         if is_cover(stream) {
             return Ok(false);
         }
         let ticks = ticks(target, stream.time_base);
-        // Where the clock may jump a time may be there twice, and the first byte but once.
+        // If time stamps jump, two frames may have the first one's. So seek to the first byte.
         let (index, to, flags) = if target > self.first {
             (c_int::try_from(self.stream)?, ticks, 0)
         } else if self.may_jump() && !self.format_has(AVFMT_NO_BYTE_SEEK) {
@@ -441,7 +448,7 @@ impl Reader {
         Ok(self.decode()? && self.time().is_some_and(|time| time <= target))
     }
 
-    /// What is not read is not decoded either: sound has no say in when pictures end.
+    /// Makes FFmpeg skip all other streams, so that sound has no influence.
     fn ignore_other_streams(&mut self) {
         for (index, &stream) in stream_pointers(&self.demuxer).iter().enumerate() {
             if index != self.stream {
@@ -455,7 +462,7 @@ impl Reader {
         streams(&self.demuxer)[self.stream]
     }
 
-    /// How the stream says that its frames are to be turned; see `turn`.
+    /// The stream's display matrix; see `turn`.
     #[cfg(not(ffmpeg_6_1))]
     fn display_matrix(&self) -> Option<[i32; 9]> {
         use ffmpeg_sys_the_third::{AVPacketSideDataType, av_stream_get_side_data};
@@ -472,7 +479,7 @@ impl Reader {
         Some(unsafe { data.cast::<[i32; 9]>().read_unaligned() })
     }
 
-    /// From FFmpeg 6.1 on, every frame says it itself.
+    /// From FFmpeg 6.1 on, each frame has the matrix itself.
     #[cfg(ffmpeg_6_1)]
     #[expect(clippy::unused_self, reason = "older versions need it")]
     fn display_matrix(&self) -> Option<[i32; 9]> {
@@ -507,7 +514,7 @@ fn demuxer(
         context.flags |= AVFMT_FLAG_CUSTOM_IO;
     }
     let mut options = match source {
-        // Playlists name other files. The network was not asked for.
+        // A playlist in a file may name other files, but must not reach the network.
         Source::Stdin | Source::Path(_) => {
             Options::new(&[(c"protocol_whitelist", c"file,crypto,data")])?
         }
@@ -551,7 +558,7 @@ fn kind(stream: &AVStream) -> AVMediaType {
     unsafe { &*stream.codecpar }.codec_type
 }
 
-/// Whether a stream has a length of its own.
+/// Whether a stream is pictures, sound or subtitles: these have a length.
 fn is_played(stream: &AVStream) -> bool {
     let played = [
         AVMediaType::VIDEO,
@@ -561,12 +568,12 @@ fn is_played(stream: &AVStream) -> bool {
     played.contains(&kind(stream))
 }
 
-/// Whether it is the picture of a sound's cover, or an attachment.
+/// Whether a stream is one attached picture, as the cover of a song.
 fn is_cover(stream: &AVStream) -> bool {
     stream.disposition & AV_DISPOSITION_ATTACHED_PIC != 0
 }
 
-/// The stream of pictures that ffmpeg would take, and no cover if there is another.
+/// The stream that ffmpeg would take, but a cover only if there is nothing else.
 fn best(demuxer: &Owned<AVFormatContext>) -> Result<usize> {
     // SAFETY: the demuxer is valid, and not changed.
     let found = check(unsafe {
@@ -623,10 +630,10 @@ fn decoder(
     // SAFETY: both are valid.
     check(unsafe { avcodec_parameters_to_context(context.as_mut_ptr(), parameters) })?;
     context.pkt_timebase = stream.time_base;
-    // As many as there are processors.
+    // 0: as many as there are processors.
     context.thread_count = 0;
     if is_live(source) {
-        // Threads for frames keep a frame each.
+        // Threads that share frames delay each frame by as many frames.
         context.thread_type = FF_THREAD_SLICE;
     }
     // SAFETY: both are valid.
@@ -636,7 +643,7 @@ fn decoder(
 }
 
 fn find_decoder(id: AVCodecID, alpha_aside: bool) -> *const AVCodec {
-    // FFmpeg's own decoders leave out the alpha of these, which is a second stream of pictures.
+    // FFmpeg's own decoders ignore the alpha of these formats, which is in extra data.
     let with_alpha = match id {
         AVCodecID::VP8 if alpha_aside => Some(c"libvpx"),
         AVCodecID::VP9 if alpha_aside => Some(c"libvpx-vp9"),
@@ -657,7 +664,7 @@ fn has_alpha_aside(stream: &AVStream) -> bool {
     text(stream.metadata, c"alpha_mode").is_some_and(|mode| mode == "1")
 }
 
-/// A text that a dictionary has under a key.
+/// The value of a key in a dictionary.
 fn text(dictionary: *const AVDictionary, key: &CStr) -> Option<String> {
     // SAFETY: null or valid, as both callers' streams are.
     let entry = unsafe { av_dict_get(dictionary, key.as_ptr(), ptr::null(), 0) };

@@ -1,4 +1,4 @@
-//! From one format of pixels to another, by libswscale.
+//! Converts frames from one pixel format to another, by libswscale.
 
 use std::ptr::NonNull;
 
@@ -14,29 +14,29 @@ use std::ptr;
 use super::owned::Owned;
 use super::{Error, check};
 
-/// Pixels from here on are HD: colours that say nothing of themselves are those of HD, BT.709, and
-/// else those of BT.601.
+/// Films from this width or height on are HD. If a film states no colour matrix, it is that of HD,
+/// BT.709, for HD films, and that of BT.601 for others.
 pub(super) const HD: (i32, i32) = (1280, 577);
-/// Pictures of fewer pixels are converted by one thread: to wake others takes longer.
+/// Smaller pictures are converted by one thread, since waking others takes longer.
 const SMALL: i64 = 640 * 480;
 
-/// What is converted, and to what.
+/// A conversion, with all that it depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Conversion {
     pub width: i32,
     pub height: i32,
     pub from: AVPixelFormat,
     pub to: AVPixelFormat,
-    /// The matrix of the colours of YUV.
+    /// The colour matrix of the YUV side.
     pub space: AVColorSpace,
-    /// The range of the values of YUV.
+    /// The range of values of the YUV side.
     pub range: AVColorRange,
-    /// The result is YUV, and not the source.
+    /// The result is YUV. If not, the source is, if anything.
     pub to_yuv: bool,
 }
 
 impl Conversion {
-    /// From a frame that was decoded.
+    /// The conversion of a decoded frame.
     pub(super) fn of(frame: &AVFrame, to: AVPixelFormat) -> Self {
         let is_hd = frame.width >= HD.0 || frame.height >= HD.1;
         let unstated = [AVColorSpace::UNSPECIFIED, AVColorSpace::RESERVED];
@@ -56,7 +56,7 @@ impl Conversion {
     }
 }
 
-/// What a format is.
+/// FFmpeg's description of a format.
 pub(super) fn describe(format: AVPixelFormat) -> Option<&'static AVPixFmtDescriptor> {
     // SAFETY: takes any number.
     let description = unsafe { av_pix_fmt_desc_get(format) };
@@ -64,7 +64,7 @@ pub(super) fn describe(format: AVPixelFormat) -> Option<&'static AVPixFmtDescrip
     unsafe { description.as_ref() }
 }
 
-/// Whether its colours have a matrix and a range.
+/// Whether a format has a colour matrix and a range.
 fn is_yuv(format: AVPixelFormat) -> bool {
     let not = u64::from((AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL).unsigned_abs());
     describe(format).is_some_and(|description| description.flags & not == 0)
@@ -104,7 +104,7 @@ impl Scaler {
             (c"dstw", width.into()),
             (c"dsth", height.into()),
             (c"dst_format", to.0.into()),
-            // As ffmpeg has it.
+            // The default of ffmpeg.
             (c"sws_flags", SWS_BICUBIC.into()),
             (c"threads", threads),
         ] {
@@ -122,7 +122,7 @@ impl Scaler {
         Ok(())
     }
 
-    /// Takes matrix and range as they are stated, as ffmpeg's filter does.
+    /// Sets matrix and range, if they are stated, as ffmpeg's scale filter does.
     fn set_colours(&self) {
         let Conversion {
             from,
@@ -158,7 +158,7 @@ impl Scaler {
         // SAFETY: takes any number, and returns a static table.
         let stated = unsafe { sws_getCoefficients(i32::try_from(space.0).unwrap_or_default()) };
         if to_yuv {
-            // Our pixels have all values.
+            // Pixels of frames use the full range.
             from_full = 1;
         }
         match range {
@@ -177,13 +177,13 @@ impl Scaler {
         };
     }
 
-    /// Whether it is made for that.
+    /// Whether this scaler was made for a conversion.
     pub(super) fn does(&self, conversion: &Conversion) -> bool {
         self.conversion == *conversion
     }
 
-    /// Converts a frame into another one, which gets memory if it has none. libswscale may write a
-    /// few bytes beyond the end of rows, so the memory is FFmpeg's own.
+    /// Converts a frame into another one, whose memory is allocated if needed. libswscale may write
+    /// a few bytes beyond the end of rows, so that memory is always FFmpeg's own.
     pub(super) fn run(&self, from: &Owned<AVFrame>, to: &mut Owned<AVFrame>) -> Result<(), Error> {
         // SAFETY: all are valid, and `from` is of the kind that the context was made for: see
         // `does`.

@@ -1,7 +1,7 @@
 //! How a frame is to be turned to be seen upright, as a film's display matrix says.
 
-/// A turn by a multiple of 90 degrees, with or without a mirror: first rows become columns, then
-/// columns and rows are reversed.
+/// A rotation by a multiple of 90 degrees, mirrored or not. First rows become columns, then columns
+/// and rows are reversed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
     /// Rows become columns.

@@ -1,5 +1,4 @@
-//! From pixels to a recording that can be played up to its last second, whatever becomes of its
-//! writer.
+//! Writes a recording that can be played up to its last second, even after a kill -9.
 //!
 //! Frames are encoded without delay and written one later than they come, since only the next one
 //! tells how long a frame is to be seen. Twice a second what was written is made whole: a fragment
@@ -31,11 +30,11 @@ use super::scale::{Conversion, HD, Scaler};
 use super::{Error, check, quiet};
 use crate::picture;
 
-/// How often what was written is made whole.
+/// How often the file is made whole, that is, playable up to its end.
 const WHOLE: Duration = Duration::from_millis(500);
-/// The longest time between two frames that can be decoded alone.
+/// The longest time between two key frames.
 const KEY: Duration = Duration::from_secs(1);
-/// How long a frame is seen that has no other before or after it.
+/// The duration of the only frame of a recording.
 const ALONE: Duration = Duration::from_millis(33);
 
 /// The kind of a recording's file.
@@ -55,40 +54,40 @@ impl Container {
         }
     }
 
-    /// Times are counted in this part of a second.
+    /// The resolution of time stamps.
     fn ticks_per_second(self) -> i32 {
         match self {
             Self::Mp4 => 60_000,
-            // All that the format has.
+            // The format has no finer one.
             Self::Mkv => 1_000,
-            // The format has an entry for every tick.
+            // The file has an index entry for each tick.
             Self::Avi => 500,
         }
     }
 
-    /// The most ticks from one frame to the next that the format's writer takes.
+    /// The most ticks between two frames that FFmpeg's writer of the format accepts.
     fn longest_step(self) -> Option<i64> {
         (self == Self::Avi).then_some(50_000)
     }
 }
 
-/// An encoder, and what it takes.
+/// An encoder and its settings.
 #[derive(Clone, Copy, Debug)]
 struct Codec {
     /// FFmpeg's name of the encoder.
     encoder: &'static CStr,
-    /// What people call it.
+    /// The name for people.
     name: &'static str,
     options: &'static [(&'static CStr, &'static CStr)],
-    /// What it takes of pixels like ours. `None`: what it loses, it loses in the conversion to YUV.
+    /// The encoder takes YUV, and loses something.
     pixels: Option<AVPixelFormat>,
-    /// Its quality, if it has no option for that: from 1, the best, to 31.
+    /// A fixed quantizer, from 1, the best, to 31, if `options` have no quality.
     quality: Option<i32>,
 }
 
-/// YUV with half as many colours in both directions, which every player knows.
+/// YUV 4:2:0, which every player knows.
 const YUV: AVPixelFormat = AVPixelFormat::YUV420P;
-/// The same with all values from 0 to 255.
+/// YUV 4:2:0 in full range.
 const FULL_YUV: AVPixelFormat = AVPixelFormat::YUVJ420P;
 
 const X264: Codec = Codec {
@@ -98,7 +97,7 @@ const X264: Codec = Codec {
         // What is too slow drops frames: at 1080p this takes a third of the time of the next preset
         // but one.
         (c"preset", c"ultrafast"),
-        // A frame comes out when it was put in.
+        // No delay: each frame is encoded at once.
         (c"tune", c"zerolatency"),
         (c"crf", c"20"),
         (c"forced-idr", c"1"),
@@ -135,7 +134,7 @@ const FFV1: Codec = Codec {
     quality: None,
 };
 
-/// The format of our pixels, as FFmpeg has it. `None`: a film has no such pixels.
+/// FFmpeg's name of a frame's format. `None`: films have no such pixels.
 fn pixels_of(format: Format) -> Option<AVPixelFormat> {
     let bgr = format.order() == Order::Bgr;
     Some(match (format.element(), format.channels()) {
@@ -164,7 +163,7 @@ fn swaps(format: Format) -> bool {
         && format.order() == Order::Bgr
 }
 
-/// What FFV1 takes without loss.
+/// The format that FFV1 encodes such frames in without loss.
 fn lossless(format: Format) -> AVPixelFormat {
     match (format.element(), format.channels()) {
         (Element::U16, Channels::One) => AVPixelFormat::GRAY16LE,
@@ -185,29 +184,29 @@ pub(crate) struct Writer {
     // Before `io`, which it uses.
     muxer: Owned<AVFormatContext>,
     io: Io,
-    /// The pixels as they come, where FFmpeg may read a little beyond their end.
+    /// The pixels as they come. In FFmpeg's memory, since libswscale may read beyond rows.
     source: Owned<AVFrame>,
     scaler: Option<Scaler>,
-    /// The pixels as they are encoded, if they have to be converted.
+    /// The converted pixels, if they have to be converted.
     converted: Owned<AVFrame>,
     packet: Owned<AVPacket>,
-    /// The last packet, until it is known how long its frame is to be seen.
+    /// The last packet. It is written when the next frame tells its duration.
     held: Option<Owned<AVPacket>>,
     /// When the held frame came.
     held_at: Instant,
     /// Ticks from the frame before the held one to it.
     step: i64,
-    /// When the last frame was to be seen, in ticks.
+    /// The last frame's time, in ticks.
     last: Option<i64>,
-    /// When the last one that can be decoded alone was, in ticks.
+    /// The last key frame's time, in ticks.
     key: i64,
-    /// What was written is whole up to this length of the file, since this moment.
+    /// The file is whole up to this length, since this moment.
     whole: u64,
     whole_since: Instant,
 }
 
 impl Writer {
-    /// Begins a recording of frames of a shape in an empty file.
+    /// Begins a recording of frames of one shape in an empty file.
     pub(crate) fn create(
         file: File,
         container: Container,
@@ -263,7 +262,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// What the frames are encoded as, and what they lose thereby.
+    /// The codec, and what the recording loses, for people.
     pub(crate) fn describe(&self) -> String {
         let mut text = self.codec.name.to_owned();
         let format = self.shape.format();
@@ -281,8 +280,7 @@ impl Writer {
         text
     }
 
-    /// Writes a frame that is to be seen at this time. A time before the last frame's becomes one
-    /// after it.
+    /// Writes a frame with this time. Times must grow: a smaller one is raised.
     pub(crate) fn write(&mut self, pixels: &[u8], at: Duration) -> Result<()> {
         let per_second = i128::from(self.container.ticks_per_second());
         let ns = i128::try_from(at.as_nanos()).unwrap_or(i128::MAX >> 32);
@@ -325,10 +323,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what is held, should no frame come for a while.
+    /// Writes the packet that is held. To be called if no frame comes for a while.
     pub(crate) fn rest(&mut self) -> Result<()> {
         if self.held.is_some() {
-            // The next frame is not there yet, so it will not be seen before this.
+            // The next frame was certainly not begun in the first half of this time.
             let passed = self.held_at.elapsed() / 2;
             self.write_held(self.ticks(passed).max(1))?;
             self.make_whole()?;
@@ -358,7 +356,7 @@ impl Writer {
         }
     }
 
-    /// The next fragment of an MP4 does not begin where the last one ended.
+    /// Tells an MP4 that its next fragment need not begin where the last one ends.
     fn begin_elsewhere(&mut self) -> Result<()> {
         if self.container == Container::Mp4 {
             // SAFETY: a muxer's own options begin with their class; the texts have their 0.
@@ -379,8 +377,8 @@ impl Writer {
         i64::try_from(ticks / 1_000_000_000).unwrap_or(i64::MAX)
     }
 
-    /// Copies pixels into the source frame, without an odd column and row if the encoder takes
-    /// none.
+    /// Copies the pixels into the source frame, without an odd column or row if the encoder needs
+    /// that.
     fn fill(&mut self, pixels: &[u8]) -> Result<()> {
         ensure!(
             pixels.len() == self.shape.bytes(),
@@ -406,7 +404,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes what the encoder has.
+    /// Takes all packets that the encoder has.
     fn drain(&mut self) -> Result<()> {
         loop {
             // SAFETY: both are valid.
@@ -421,7 +419,7 @@ impl Writer {
         }
     }
 
-    /// Holds the new packet, and writes the one that was held, which is to be seen until then.
+    /// Writes the packet that is held, whose duration is known now, and holds the new one.
     fn hold(&mut self) -> Result<()> {
         if let Some(held) = &self.held {
             self.step = (self.packet.dts - held.dts).max(1);
@@ -439,7 +437,7 @@ impl Writer {
         let Some(mut held) = self.held.take() else {
             return Ok(());
         };
-        // The picture is there again where the format would give up.
+        // Repeat the picture where the step would be too long.
         let longest = self.container.longest_step().unwrap_or(i64::MAX);
         let mut left = ticks;
         while left > longest {
@@ -468,7 +466,7 @@ impl Writer {
         self.checked(written)
     }
 
-    /// From now on the file is whole up to its present end.
+    /// Makes the file whole up to its present end.
     fn make_whole(&mut self) -> Result<()> {
         // SAFETY: the header was written; null asks for this.
         let flushed = check(unsafe { av_write_frame(self.muxer.as_mut_ptr(), ptr::null_mut()) });
@@ -487,7 +485,7 @@ impl Writer {
         }
     }
 
-    /// Leaves what was whole, after an error.
+    /// After an error: cuts the file to the length at which it was whole.
     fn cut(&mut self, error: anyhow::Error) -> anyhow::Error {
         let whole = self.whole;
         let file = self.io.file();
@@ -501,7 +499,7 @@ impl Writer {
     }
 }
 
-/// The error of the file, if there is one, which FFmpeg tells as a number.
+/// The file's own error, if there is one, since FFmpeg reports only its number.
 fn cause(io: &mut Io, error: Error) -> anyhow::Error {
     let cause = io.take_error();
     cause.map_or_else(|| error.into(), <anyhow::Error as From<io::Error>>::from)
@@ -585,10 +583,10 @@ fn open(
     if codec.pixels.is_some() {
         (encoder.width, encoder.height) = (width, height);
         encoder.pix_fmt = lossless(shape.format());
-        // Every frame can be decoded alone.
+        // Each frame is a key frame.
         encoder.gop_size = 1;
     } else {
-        // Colours are there for every second column and row.
+        // YUV 4:2:0 needs even sides.
         (encoder.width, encoder.height) = (width & !1, height & !1);
         ensure!(
             encoder.width > 0 && encoder.height > 0,
@@ -615,7 +613,8 @@ fn open(
         num: 1,
         den: container.ticks_per_second(),
     };
-    // About, for what a decoder must be able to do. Else every tick would count as a frame.
+    // A typical rate, for the level that H.264 states. Without it, each tick would count as a
+    // frame.
     encoder.framerate = AVRational { num: 30, den: 1 };
     if let Some(quality) = codec.quality {
         encoder.flags |= AV_CODEC_FLAG_QSCALE.cast_signed();
@@ -635,7 +634,7 @@ fn open(
     Ok(encoder)
 }
 
-/// Writes what comes before the first frame.
+/// Writes the file's header.
 fn begin(
     muxer: &mut Owned<AVFormatContext>,
     container: Container,
@@ -660,7 +659,7 @@ fn begin(
                     0,
                 )
             };
-            // Fragments, of which newer versions make one table at the end.
+            // Fragments. FFmpeg 7.1 adds an ordinary index at the end.
             let flags = if hybrid.is_null() {
                 c"frag_custom+empty_moov+default_base_moof"
             } else {

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::time::{ClockId, clock_gettime};
 use shm_frame::Frame;
 
-/// Unix times of moments by the monotonic clock. Steps of the wall clock later on have no say.
+/// Converts times of the monotonic clock to Unix time. Later steps of the wall clock have no
+/// effect.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wall {
     monotonic_ns: u64,
@@ -23,8 +24,7 @@ impl Wall {
         })
     }
 
-    /// When a frame was begun: Unix time in ns. Without a control page its ms are all that is
-    /// known.
+    /// When a frame was begun: Unix time in ns. Without a control page, only the ms are known.
     pub(super) fn begun_ns(self, frame: &Frame) -> u64 {
         if frame.begun_ns == 0 {
             return u64::try_from(frame.sent_ms).unwrap_or(0) * 1_000_000;

@@ -3,7 +3,7 @@
 //!
 //! | in the file | value |
 //! |---|---|
-//! | channel `/NAME` | `foxglove.RawImage`; one for each format, named in its metadata |
+//! | channel `/NAME` | `foxglove.RawImage`; one per format, which its metadata states |
 //! | channel `/NAME/meta` | the sender's bytes, at the same time: JSON, or else bytes |
 //! | `log_time` | when the frame was received: Unix time in ns |
 //! | `publish_time` | when the sender began it |
@@ -31,9 +31,9 @@ use crate::recv::taken::Taken;
 use crate::recv::wall::Wall;
 use crate::units::counted;
 
-/// How often what was written is made whole.
+/// How often the file is made whole, that is, readable up to its end.
 const WHOLE: Duration = Duration::from_millis(500);
-/// Bytes that are packed together. A larger frame is packed alone.
+/// Bytes of a chunk, which is packed as a whole. A larger frame has a chunk of its own.
 const CHUNK: u64 = 4 << 20;
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
@@ -55,7 +55,7 @@ struct Recorder {
     /// The segment's name.
     name: String,
     packing: Packing,
-    /// Before the first frame.
+    /// The new file, before the first frame.
     named: Option<Named>,
     open: Option<Open>,
 }
@@ -63,17 +63,17 @@ struct Recorder {
 /// A file in which there are frames.
 struct Open {
     writer: Writer<BufWriter<File>>,
-    /// The same file, to leave what was whole when its disk is full.
+    /// The same file, to cut it after an error.
     file: File,
     schema: u16,
     channels: BTreeMap<String, u16>,
     wall: Wall,
     message: Vec<u8>,
     frames: u64,
-    /// What was written is whole up to this length, since this moment.
+    /// The file is whole up to this length, since this moment.
     whole: u64,
     whole_since: Instant,
-    /// There is something after it.
+    /// Something was written since.
     more: bool,
     failed: bool,
 }
@@ -153,7 +153,7 @@ impl Open {
             .library(concat!("shm-frame ", env!("CARGO_PKG_VERSION")))
             .chunk_size(Some(CHUNK));
         let options = match packing {
-            // A higher level takes more time than there is at 1080p.
+            // A higher level is too slow for 1080p.
             Packing::Zstd => options
                 .compression(Some(Compression::Zstd))
                 .compression_level(1),
@@ -240,7 +240,7 @@ impl Open {
         Ok(id)
     }
 
-    /// From now on the file is whole up to its present end.
+    /// Makes the file whole up to its present end.
     fn make_whole(&mut self) -> Result<(), McapError> {
         self.writer.flush()?;
         self.whole = self.file.metadata()?.len();
@@ -249,7 +249,7 @@ impl Open {
         Ok(())
     }
 
-    /// Leaves what was whole, after an error.
+    /// After an error: cuts the file to the length at which it was whole.
     fn cut(&mut self, error: McapError) -> anyhow::Error {
         self.failed = true;
         let error = match error {
@@ -266,7 +266,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if self.failed {
-            // The writer would write an end, after what is left.
+            // The writer writes an end when it is dropped. Cut that off, too.
             let (whole, file) = (self.whole, self.file.try_clone());
             let _ = self.writer.finish();
             let _ = file.and_then(|file| file.set_len(whole));

@@ -23,7 +23,7 @@ struct Recorder {
     path: PathBuf,
     container: Container,
     lossless: bool,
-    /// The file whose name was taken, for the first frame.
+    /// The new file, before the first frame.
     first: Option<Named>,
     film: Option<Film>,
 }
@@ -153,7 +153,7 @@ impl Named {
         }
     }
 
-    /// Makes a file of this name, which nothing has.
+    /// Makes a file of this name, if there is none.
     fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
@@ -177,7 +177,7 @@ impl Named {
         }
     }
 
-    /// Removes the file, in which there is nothing, unless the name means another one by now.
+    /// Removes the empty file, unless the name means another one by now.
     pub(super) fn remove(self) {
         remove(&self.path, &self.file);
     }
@@ -194,8 +194,8 @@ fn remove(path: &Path, file: &File) {
     }
 }
 
-/// When a frame was begun. One that was there before the receiver came may be old: it is seen from
-/// when it was received.
+/// When a frame was begun. A frame that was there before the receiver came may be old: it counts
+/// from when it was received.
 fn begun_ns(wall: Wall, frame: &Frame) -> u64 {
     if frame.found {
         wall.received_ns(frame)

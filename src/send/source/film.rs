@@ -7,27 +7,26 @@ use anyhow::{Context, Result, bail};
 use shm_frame::Shape;
 
 use super::{Next, RATE, Source};
-use crate::av::Reader;
+use crate::av::{Reader, Wanted};
+use crate::console::Console;
 use crate::send::args::{Args, Rate};
 use crate::send::outlet::{Outlet, Written};
 use crate::stop;
 
-/// Films whose clock may be set anew in between: a longer step is no step.
+/// In formats whose time stamps may jump, a longer step is a jump.
 const JUMP: Duration = Duration::from_secs(5);
-/// Others: nobody waits that long for a picture.
+/// In other formats, a longer step is a jump: nobody waits that long for a picture.
 const STEP: Duration = Duration::from_secs(3600);
-/// How far the time that a frame is to be seen may be from the step to the next frame. Some films
-/// count in ms.
+/// How far a frame's duration may be from the step to the next frame, since some films count in ms.
 const ROUNDING: Duration = Duration::from_millis(2);
 
 pub(crate) struct Video {
     path: PathBuf,
     reader: Reader,
-    /// A frame was decoded, and nothing done with it yet: the first one, or the first one of
-    /// another round.
+    /// The first frame was decoded at the opening, and not sent yet.
     fresh: bool,
     steps: Steps,
-    /// When the current frame is to be seen, from the film's beginning on.
+    /// The current frame's time, from the film's beginning.
     at: Duration,
     /// Where to begin.
     start: Duration,
@@ -40,8 +39,18 @@ pub(crate) struct Video {
 }
 
 impl Video {
-    pub(crate) fn open(path: &Path, args: &Args) -> Result<Self> {
-        let mut reader = Reader::open(path.as_os_str(), args.channels)?;
+    pub(crate) fn open(path: &Path, args: &Args, console: &Console) -> Result<Self> {
+        let wanted = Wanted {
+            channels: args.channels,
+            eight_bit: args.depth.is_some(),
+        };
+        let mut reader = Reader::open(path.as_os_str(), wanted)?;
+        if let Some(bits) = reader.picture().lost_bits()? {
+            console.note(&format!(
+                "--video {}: its {bits} bits are scaled to 8",
+                path.display()
+            ));
+        }
         if args.repeat && !reader.can_start_over() {
             bail!("--loop: it cannot be started over, since it is no file");
         }
@@ -72,13 +81,13 @@ impl Video {
         self.rate
     }
 
-    /// Whether frames are sent when they come, and not by their time stamps.
+    /// Whether frames are sent as they come, and not by their time stamps.
     pub(crate) fn is_live(&self) -> bool {
         self.reader.is_live() && self.asked.is_none()
     }
 
-    /// Fails if the film ended long before it says. What it says may be a little off, so only where
-    /// a tenth and a second is missing it was broken off for sure.
+    /// Fails if the film ended long before the length that it claims. The claim may be a little
+    /// off, so a tenth and a second must be missing.
     fn check_end(&mut self) -> Result<()> {
         let at = self.at.as_secs_f64();
         let length = self.reader.length().map(|length| length.as_secs_f64());
@@ -88,7 +97,7 @@ impl Video {
             });
             return Err(why).with_context(|| format!("breaks off after {at:.1}{of}"));
         }
-        // Some formats count their length from 0, some from the first frame.
+        // Some formats count the length from 0, others from the first frame.
         let until = at + self.reader.first().as_secs_f64();
         match length {
             Some(length) if until + 1.0 < 0.9 * length => {
@@ -125,7 +134,7 @@ impl Video {
         Ok(Next::Frame(self.paced(step.unwrap_or(told))))
     }
 
-    /// How long after the one before a frame is sent.
+    /// The time between two frames when they are sent.
     fn paced(&self, step: Duration) -> Option<Duration> {
         match self.asked {
             Some(asked) => asked.period,
@@ -166,7 +175,7 @@ impl Source for Video {
     fn next(&mut self) -> Result<Next> {
         let next = Video::next(self);
         if next.is_err() && stop::requested() {
-            // The signal is why.
+            // Because of the signal.
             return Ok(Next::Nothing);
         }
         next.with_context(|| format!("--video {}", self.path.display()))
@@ -184,18 +193,18 @@ impl Source for Video {
     }
 }
 
-/// From the times of frames to the steps between them.
+/// Makes steps between frames of their time stamps.
 #[derive(Debug)]
 pub(super) struct Steps {
-    /// The step where there is no other.
+    /// The step if nothing else is known.
     period: Duration,
-    /// A longer one is no step.
+    /// A longer step is a jump.
     longest: Duration,
-    /// When the current frame is to be seen, in ns by the film's clock.
+    /// The current frame's time stamp, in ns.
     time: Option<i64>,
-    /// How long the film says that the current frame is to be seen.
+    /// The current frame's duration, if the film has it.
     told: Option<Duration>,
-    /// What the film said so was true of all frames.
+    /// All durations were right so far.
     honest: bool,
     /// The step to the current frame.
     step: Option<Duration>,
@@ -218,7 +227,7 @@ impl Steps {
         self.time = None;
     }
 
-    /// Goes to the next frame, and says how long after the one before it is to be seen.
+    /// Takes the next frame's time stamp and duration. Returns the step to it.
     pub(super) fn next(&mut self, time: Option<i64>, told: Option<Duration>) -> Duration {
         let since = self.time.zip(time).and_then(|(before, time)| {
             let ns = u64::try_from(time.checked_sub(before)?).ok()?;
@@ -234,7 +243,7 @@ impl Steps {
                 self.honest &= self.told.is_none();
                 since
             }
-            // The clock was set anew, or stands still.
+            // The time stamps jump, or stand still.
             _ => self.told.filter(|_| self.honest).unwrap_or(self.period),
         };
         if self.time.is_some() {
@@ -245,7 +254,7 @@ impl Steps {
         step
     }
 
-    /// How long the current frame is to be seen if it is the last one.
+    /// The duration of the current frame if it is the last one.
     pub(super) fn last(&self) -> Duration {
         let told = self.told.filter(|_| self.honest);
         told.or(self.step).unwrap_or(self.period)

@@ -1,6 +1,5 @@
-//! A recording in an MCAP file: the frames that `shm-recv --record FILE.mcap` wrote, or another
-//! program as `foxglove.RawImage`, at their own pace, with their capture times and the bytes that
-//! went with them.
+//! A recording in an MCAP file, by `shm-recv --record FILE.mcap` or by another program that writes
+//! `foxglove.RawImage`. Frames are sent at their own pace, with their capture times and bytes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -22,16 +21,16 @@ use crate::raw_image::{FORMAT, PROTOBUF, RawImage, SCHEMA};
 use crate::send::args::{Args, Rate};
 use crate::send::outlet::{Outlet, Written};
 
-/// What such a file begins with.
+/// The first bytes of an MCAP file.
 const MAGIC: [u8; 8] = *b"\x89MCAP0\r\n";
-/// The longest record that is read: a frame, or a chunk that is not packed.
+/// The longest record that is accepted, in bytes.
 const LONGEST: usize = 2 << 30;
-/// Added to a stream's name: the sender's bytes that go with its frames.
+/// The end of the name of a stream's channel for the sender's bytes.
 const META: &str = "/meta";
 
-/// Whether a file is such a recording.
+/// Whether a file is an MCAP file.
 pub(super) fn is_recording(path: &Path) -> bool {
-    // What is no regular file could be read but once.
+    // Others, as a pipe, could be read only once.
     if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return false;
     }
@@ -49,16 +48,16 @@ pub(crate) struct Replay {
     image: Image,
     /// The message that was read last.
     read: Vec<u8>,
-    /// The bytes that go with a frame, as they were read last.
+    /// The sender's bytes that were read last, for the frame that follows.
     meta: Option<(MessageHeader, Vec<u8>)>,
     shape: Shape,
-    /// The current frame was read, and nothing done with it yet.
+    /// The first frame was read at the opening, and not sent yet.
     fresh: bool,
     steps: Steps,
     /// When the first frame was begun, in ns.
     first: u64,
     start: Duration,
-    /// How many there are, if the file says so.
+    /// The number of frames, if the file states it.
     frames: Option<u64>,
     rate: Option<f64>,
     asked: Option<Rate>,
@@ -136,7 +135,7 @@ impl Replay {
             };
             if channel.is_image && (self.stream.is_empty() || channel.topic == self.stream) {
                 if self.stream.is_empty() {
-                    // The file does not say what is in it: the first one.
+                    // The file has no summary, as its writer was killed: take the first stream.
                     self.stream.clone_from(&channel.topic);
                 }
                 std::mem::swap(&mut self.image.message, &mut self.read);
@@ -202,8 +201,7 @@ impl Replay {
             header.log_time == self.image.log_time && header.sequence == self.image.sequence
         });
         let image = self.decode()?;
-        // Where it is not known when the picture was taken, the recording has the time at which the
-        // frame was begun.
+        // If the capture time was not known, the recording has the time of the begin there.
         if image.time_ns != self.image.publish_time {
             outlet.set_captured_ns(image.time_ns);
         }
@@ -243,7 +241,7 @@ impl Source for Replay {
     }
 }
 
-/// What a file says at its end of what is in it. Nothing, if it was not finished.
+/// The summary at the end of a file. Empty if the file was not finished.
 #[derive(Debug, Default)]
 struct Known {
     finished: bool,
@@ -282,7 +280,7 @@ impl Known {
         known
     }
 
-    /// The stream to send. `None`: it is not known yet which there are.
+    /// The stream to send. `None`: the file does not state which streams it has.
     fn choose(&self, asked: Option<&str>) -> Result<Option<String>> {
         let names: BTreeSet<_> = self.frames.keys().map(String::as_str).collect();
         let all = || names.iter().copied().collect::<Vec<_>>().join(", ");
@@ -343,12 +341,12 @@ struct Messages {
     /// The ids of schemas that are those of pictures.
     schemas: BTreeSet<u16>,
     streams: HashMap<u16, Stream>,
-    /// Its writer came to its end.
+    /// The writer finished the file.
     finished: bool,
     ended: bool,
 }
 
-/// What is needed of a channel.
+/// A channel of the file.
 #[derive(Clone, Debug)]
 struct Stream {
     topic: String,

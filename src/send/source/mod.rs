@@ -89,7 +89,7 @@ pub(crate) fn open(args: &Args, console: &Console) -> Result<(Box<dyn Source>, S
         if let Some(stream) = &args.stream {
             bail!("--stream {stream}: {} is no MCAP file", path.display());
         }
-        let video = Video::open(path, args).with_context(context)?;
+        let video = Video::open(path, args, console).with_context(context)?;
         let rate = if video.is_live() {
             "as they come".to_owned()
         } else {
