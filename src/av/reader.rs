@@ -16,7 +16,7 @@ use ffmpeg_sys_the_third::{
     AVDictionary, AVDiscard, AVDurationEstimationMethod, AVFMT_FLAG_CUSTOM_IO, AVFMT_NO_BYTE_SEEK,
     AVFMT_TS_DISCONT, AVFormatContext, AVInputFormat, AVMediaType, AVPacket, AVRational,
     AVSEEK_FLAG_BYTE, AVStream, FF_THREAD_SLICE, av_dict_get, av_find_best_stream,
-    av_guess_frame_rate, av_packet_unref, av_read_frame, avcodec_alloc_context3,
+    av_guess_frame_rate, av_packet_unref, av_parse_time, av_read_frame, avcodec_alloc_context3,
     avcodec_find_decoder, avcodec_find_decoder_by_name, avcodec_flush_buffers, avcodec_get_name,
     avcodec_open2, avcodec_parameters_to_context, avcodec_receive_frame, avcodec_send_packet,
     avformat_alloc_context, avformat_find_stream_info, avformat_open_input, avformat_seek_file,
@@ -348,6 +348,18 @@ impl Reader {
             .or_else(|| known(stream.duration, stream.time_base))
             .or_else(|| text(stream.metadata, c"DURATION").and_then(|text| clock_time(&text)))
             .or_else(of_all)
+    }
+
+    /// When the recording of the film began, if the file says so: ns of Unix time.
+    pub(crate) fn recorded_ns(&self) -> Option<u64> {
+        let time = text(self.demuxer.metadata, c"creation_time")
+            .or_else(|| text(self.av_stream().metadata, c"creation_time"))?;
+        let time = CString::new(time).ok()?;
+        let mut us = 0;
+        // SAFETY: a text with its 0, and a number to be written.
+        let parsed = unsafe { av_parse_time(&raw mut us, time.as_ptr(), 0) };
+        let us = u64::try_from(us).ok().filter(|&us| parsed >= 0 && us > 0)?;
+        us.checked_mul(1000)
     }
 
     /// The first frame's time stamp, which need not be 0.

@@ -36,6 +36,8 @@ pub(crate) struct Video {
     /// What was asked for instead.
     asked: Option<Rate>,
     repeat: bool,
+    /// When its recording began, if frames are sent with the time at which they were taken.
+    recorded_ns: Option<u64>,
 }
 
 impl Video {
@@ -70,6 +72,7 @@ impl Video {
             at: start,
             start,
             shape: reader.picture().shape()?,
+            recorded_ns: reader.recorded_ns().filter(|_| args.captured),
             reader,
             rate,
             asked: args.fps,
@@ -182,6 +185,10 @@ impl Source for Video {
     }
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
+        if let Some(begin) = self.recorded_ns {
+            let since = u64::try_from(self.at.as_nanos()).unwrap_or(0);
+            outlet.set_captured_ns(begin.saturating_add(since));
+        }
         let picture = self.reader.picture();
         self.shape = picture.shape()?;
         outlet
