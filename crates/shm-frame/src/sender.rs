@@ -11,7 +11,7 @@ use crate::protocol::sync::Ordering;
 use crate::segment::claim::Plan;
 use crate::segment::found::named;
 use crate::segment::mapping::{Slots, elements_mut};
-use crate::segment::{LOOK_NS, Look, Segment, lock};
+use crate::segment::{LOOK_NS, Look, Segment, lock, next_look_ns};
 use crate::{Error, Name, Shape};
 
 /// How a [`Sender`] makes its segment.
@@ -329,6 +329,7 @@ impl Sender {
         }
     }
 
+    #[inline]
     fn must_be_ours(&self) -> Result<(), Error> {
         if self.segment.is_ours() {
             return Ok(());
@@ -372,9 +373,7 @@ impl Sender {
     fn look(&mut self, now: u64) -> Result<(), Error> {
         self.look_at_ns = now + LOOK_NS;
         let looked = self.look_after();
-        // Whoever may read a segment can make looks slow, with locks on the file: no more than a tenth of the time.
-        let took = monotonic_ns().saturating_sub(now);
-        self.look_at_ns = self.look_at_ns.max(now + 10 * took);
+        self.look_at_ns = self.look_at_ns.max(next_look_ns(now, monotonic_ns()));
         looked
     }
 
@@ -458,6 +457,7 @@ impl Sender {
     /// Steps 8 to 12 of a frame that was begun.
     #[inline]
     fn finish(&mut self, begun: Begun) -> Result<Sent, Error> {
+        self.must_be_ours()?;
         let Self {
             segment,
             writer,
@@ -618,7 +618,8 @@ impl Loan<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if another process took the memory away while it was written.
+    /// [`Error::Lost`] if another process took the memory away while it was written, [`Error::Forked`] if the loan is that of the
+    /// process that this one was forked from.
     pub fn publish(self) -> Result<Sent, Error> {
         self.sender.finish(self.begun)
     }

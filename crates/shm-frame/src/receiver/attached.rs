@@ -8,12 +8,12 @@ use super::POLL;
 use super::frame::{Frame, Via};
 use crate::clock::{Wall, monotonic_ns, unix_ns};
 use crate::protocol::header::FrameHeader;
-use crate::protocol::layout::{CLOSED, ControlPage, OPEN};
+use crate::protocol::layout::{CLOSED, ControlPage, MAX_LEASES, OPEN};
 use crate::protocol::slots::{self, Held, Latest};
 use crate::protocol::sync::Ordering;
 use crate::segment::found::named;
 use crate::segment::mapping::{Control, Target};
-use crate::segment::{LOOK, LOOK_NS, Look, Segment, lock};
+use crate::segment::{LOOK, LOOK_NS, Look, Segment, lock, next_look_ns};
 use crate::{End, Error, Shape};
 
 /// Leases that are tried: each that fails means that the sender published meanwhile.
@@ -25,13 +25,27 @@ const NEVER: Duration = Duration::from_secs(1 << 32);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) segment: Segment,
-    /// The entries that leases without a borrow hold, as a bit mask.
+    /// The entries that leases without a borrow hold, as a bit mask, and [`ORPHANED`].
     pub(super) busy: AtomicU32,
 }
+
+/// In [`Shared::busy`]: the receiver is gone, and leases give their entries' locks back by themselves.
+const ORPHANED: u32 = 1 << 31;
+const _: () = assert!(MAX_LEASES < 31);
 
 impl Shared {
     pub(super) fn control(&self) -> Option<&ControlPage> {
         self.segment.control.as_ref().map(Control::page)
+    }
+
+    /// Ends the hold of an entry that a lease without a borrow had: it is empty by now.
+    pub(super) fn give(&self, entry: u8) {
+        // Release: pairs with the Acquire in `free_entry` and in the receiver's drop.
+        // - The entry must be empty before it is used again, here or by another owner.
+        let busy = self.busy.fetch_and(!(1 << entry), Ordering::AcqRel);
+        if busy & ORPHANED != 0 {
+            lock::give(self.segment.file(), lock::LEASES + usize::from(entry));
+        }
     }
 }
 
@@ -255,9 +269,7 @@ impl Attached {
         if self.entries == 0 && self.may_lease {
             self.own_entry();
         }
-        // Whoever may read a segment can make looks slow, with locks on the file: no more than a tenth of the time.
-        let took = monotonic_ns().saturating_sub(now_ns);
-        self.look_at_ns = self.look_at_ns.max(now_ns + 10 * took);
+        self.look_at_ns = next_look_ns(now_ns, monotonic_ns());
         Ok(())
     }
 
@@ -299,10 +311,10 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // A lease may keep the file and its locks. It needs the lock of its own entry alone.
+        // A lease may keep the file and its locks. It needs that of its own entry alone, and gives it back at its end.
         let segment = self.segment();
         if Arc::strong_count(&self.shared) > 1 && segment.is_ours() {
-            let busy = self.shared.busy.load(Ordering::Acquire);
+            let busy = self.shared.busy.fetch_or(ORPHANED, Ordering::AcqRel);
             for entry in slots::bits(self.entries & !busy) {
                 lock::give(segment.file(), lock::LEASES + entry);
             }

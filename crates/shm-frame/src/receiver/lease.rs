@@ -97,11 +97,7 @@ impl<S: Keep> Drop for Hold<S> {
             slots::release(control, self.entry.into());
         }
         if S::LIVES_ON {
-            // Release: pairs with the Acquire in `free_entry`.
-            // - The entry must be empty before it is used again.
-            self.shared
-                .busy
-                .fetch_and(!(1 << self.entry), Ordering::Release);
+            self.shared.give(self.entry);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`lock::NAME`] is the right to change what the name means. To replace or remove a segment: open it, take `NAME` on it, and
 //! check that the name still means this file; else begin again. To probe first and rename then would give a name two owners.
 
+use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -373,6 +374,9 @@ fn available(name: &Name) -> Result<u64, Error> {
 
 /// Processes of this user that map segments without a name: what they hold, no list of files shows.
 fn holders() -> Vec<Holder> {
+    let files = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
+    let named = files.filter_map(|file| Some(file.metadata().ok()?.ino()));
+    let named: HashSet<_> = named.collect();
     let mut holders = Vec::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
@@ -384,7 +388,7 @@ fn holders() -> Vec<Holder> {
         let (Some(pid), Ok(maps)) = (pid, fs::read_to_string(process.path().join("maps"))) else {
             continue;
         };
-        let bytes = held_without_a_name(&maps);
+        let bytes = held_without_a_name(&maps, &named);
         if bytes > 0 {
             let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             holders.push(Holder::new(pid, command.trim_end().to_owned(), bytes));
@@ -393,15 +397,20 @@ fn holders() -> Vec<Holder> {
     holders
 }
 
-/// Bytes that the lines of a `/proc/PID/maps` have of removed files in `/dev/shm`; see `proc_pid_maps(5)`.
-fn held_without_a_name(maps: &str) -> u64 {
+/// Bytes that the lines of a `/proc/PID/maps` have of files in `/dev/shm` of which none is `named`; see `proc_pid_maps(5)`. By
+/// their inodes: a file that was made without a name is "(deleted)" there for good.
+fn held_without_a_name(maps: &str, named: &HashSet<u64>) -> u64 {
     let bytes = |line: &str| {
         if !line.ends_with(" (deleted)") || !line.contains(&format!(" {DIRECTORY}/")) {
             return None;
         }
-        let (from, to) = line.split_whitespace().next()?.split_once('-')?;
+        // Address, permissions, offset, device, inode.
+        let mut words = line.split_whitespace();
+        let (from, to) = words.next()?.split_once('-')?;
+        let inode = words.nth(3)?.parse().ok()?;
         let address = |text| u64::from_str_radix(text, 16).ok();
-        address(to)?.checked_sub(address(from)?)
+        let bytes = address(to)?.checked_sub(address(from)?)?;
+        (!named.contains(&inode)).then_some(bytes)
     };
     maps.lines().filter_map(bytes).sum()
 }
@@ -436,11 +445,12 @@ mod tests {
     #[test]
     fn removed_segments_that_a_process_maps_are_counted() {
         let maps = "\
-7f0000000000-7f0000300000 r--s 00000000 00:1a 12 /dev/shm/cam (deleted)
-7f0000300000-7f0000301000 rw-s 00300000 00:1a 12 /dev/shm/cam (deleted)
-7f0000400000-7f0000700000 r--s 00000000 00:1a 13 /dev/shm/alive
-7f0000800000-7f0000900000 r--s 00000000 00:1b 14 /tmp/other (deleted)
+7f0000000000-7f0000300000 r--s 00000000 00:1a 12                 /dev/shm/cam (deleted)
+7f0000300000-7f0000301000 rw-s 00300000 00:1a 12                 /dev/shm/#12 (deleted)
+7f0000400000-7f0000700000 r--s 00000000 00:1a 13                 /dev/shm/alive
+7f0000500000-7f0000600000 rw-s 00000000 00:1a 15                 /dev/shm/#15 (deleted)
+7f0000800000-7f0000900000 r--s 00000000 00:1b 14                 /tmp/other (deleted)
 ";
-        assert_eq!(held_without_a_name(maps), 0x30_1000);
+        assert_eq!(held_without_a_name(maps, &[13, 15].into()), 0x30_1000);
     }
 }

@@ -204,6 +204,13 @@ pub(crate) const LOOK: Duration = Duration::from_millis(100);
 #[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
 pub(crate) const LOOK_NS: u64 = LOOK.as_nanos() as u64;
 
+/// When to look again, by the monotonic clock, after a look from `began_ns` until `ended_ns`. Whoever may read a segment can make
+/// looks slow, with locks on the file: they take no more than a tenth of the time.
+pub(crate) fn next_look_ns(began_ns: u64, ended_ns: u64) -> u64 {
+    let took = ended_ns.saturating_sub(began_ns);
+    began_ns + LOOK_NS.max(10 * took)
+}
+
 /// What has become of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -212,4 +219,17 @@ pub(crate) enum Look {
     Nameless,
     /// Truncated or overwritten.
     Broken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_looks_are_rarer() {
+        const MS: u64 = 1_000_000;
+        assert_eq!(next_look_ns(7, 7), 7 + 100 * MS);
+        assert_eq!(next_look_ns(7, 7 + 10 * MS), 7 + 100 * MS);
+        assert_eq!(next_look_ns(7, 7 + 38 * MS), 7 + 380 * MS);
+    }
 }
