@@ -167,3 +167,47 @@ impl Drop for OwnFile {
         lock::give_all(&self.file);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// What a fork of another thread does here.
+    fn fork_elsewhere() {
+        // SAFETY: it only counts.
+        unsafe { before_fork() };
+        // SAFETY: as above.
+        unsafe { in_parent() };
+    }
+
+    #[test]
+    fn a_file_that_was_opened_while_another_thread_forked_is_opened_again() {
+        let opened = Cell::new(0);
+        let file = OwnFile::open(|| {
+            opened.set(opened.get() + 1);
+            let file = File::open("/dev/null");
+            if opened.get() <= 3 {
+                fork_elsewhere();
+            }
+            file
+        });
+        assert!(file.unwrap().is_ours());
+        assert!(opened.get() > 3, "opened {} times", opened.get());
+    }
+
+    #[test]
+    fn a_process_that_forks_all_the_time_opens_files_all_the_same() {
+        OwnFile::open(|| {
+            fork_elsewhere();
+            File::open("/dev/null")
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn errors_of_opening_are_told() {
+        let error = OwnFile::open(|| File::open("/dev/null/nothing")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+    }
+}
