@@ -6,8 +6,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 const NS_PER_S: i64 = 1_000_000_000;
 
-/// `CLOCK_MONOTONIC` in ns: the same in every process of the machine (but not in another time namespace), and not
-/// moved when the wall clock is set; see `clock_gettime(2)`.
+/// `CLOCK_MONOTONIC` in ns: the same in every process of the machine (but not in another time
+/// namespace), and not moved when the wall clock is set; see `clock_gettime(2)`.
 #[inline]
 pub(crate) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
@@ -23,8 +23,8 @@ pub(crate) struct Wall {
 }
 
 impl Wall {
-    /// Unix time in ms at a time of the monotonic clock that is not long ago. After the wall clock was set, this follows
-    /// within 0.1 s.
+    /// Unix time in ms at a time of the monotonic clock that is not long ago. After the wall clock
+    /// was set, this follows within 0.1 s.
     #[inline]
     pub(crate) fn ms(&mut self, monotonic_ns: u64) -> i64 {
         let lead = match self.compared {
@@ -46,7 +46,8 @@ impl Wall {
     }
 }
 
-/// Unix time in ns, negative before 1970. By way of the C library, as those who fake the time expect.
+/// Unix time in ns, negative before 1970. By way of the C library, as those who fake the time
+/// expect.
 pub(crate) fn unix_ns() -> i64 {
     let ns = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()),

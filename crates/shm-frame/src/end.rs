@@ -1,6 +1,7 @@
 use std::fmt;
 
-/// How a segment ended. Every receiver has to do something about each, so a match may name all of them.
+/// How a segment ended. Every receiver has to do something about each, so a match may name all of
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Its sender said so.

@@ -3,7 +3,8 @@ use std::io;
 use crate::protocol::layout::MAX_SLOTS;
 use crate::{End, Format, Name, Shape};
 
-/// What can go wrong: facts, with the numbers. What to do about it depends on who asks, so each program says that itself.
+/// What can go wrong: facts, with the numbers. What to do about it depends on who asks, so each
+/// program says that itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -80,7 +81,8 @@ pub enum Error {
         needed: u64,
         /// Bytes there are.
         available: u64,
-        /// Processes of this user that still map segments without a name, whose memory no list of files shows.
+        /// Processes of this user that still map segments without a name, whose memory no list of
+        /// files shows.
         holders: Vec<Holder>,
     },
     /// No segment has this name.
@@ -145,8 +147,8 @@ pub enum Error {
         /// The segment.
         name: Name,
     },
-    /// The segment was truncated or overwritten by another process while a frame was written in it: the frame is lost. The next one
-    /// finds a new segment.
+    /// The segment was truncated or overwritten by another process while a frame was written in it:
+    /// the frame is lost. The next one finds a new segment.
     #[error(
         "segment {name} was truncated or overwritten by another process, and the frame that was being written is lost"
     )]

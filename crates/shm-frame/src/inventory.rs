@@ -49,11 +49,13 @@ pub struct Listed {
 pub struct ListedControl {
     /// Frames that it has room for.
     pub slots: usize,
-    /// Frames that were published in a second, lately. `None`: there was none to compare the newest with.
+    /// Frames that were published in a second, lately. `None`: there was none to compare the newest
+    /// with.
     pub fps: Option<f64>,
     /// The sender's process, in its own pid namespace.
     pub pid: u32,
-    /// The command of that process, if it can be the sender: it has the segment open or, where that cannot be seen, its owner.
+    /// The command of that process, if it can be the sender: it has the segment open or, where that
+    /// cannot be seen, its owner.
     pub command: Option<String>,
     /// Whether the sender lives.
     pub alive: bool,
@@ -61,10 +63,11 @@ pub struct ListedControl {
     pub receivers: usize,
 }
 
-/// Looks at every file in `/dev/shm`, at those with a live sender twice, and tells which are segments. Only reads: it takes no
-/// lock, follows no link and waits for nobody.
+/// Looks at every file in `/dev/shm`, at those with a live sender twice, and tells which are
+/// segments. Only reads: it takes no lock, follows no link and waits for nobody.
 ///
-/// A file without a control page counts if it has just the size that its header says, or the next multiple of 4096.
+/// A file without a control page counts if it has just the size that its header says, or the next
+/// multiple of 4096.
 ///
 /// # Errors
 ///
@@ -117,8 +120,8 @@ pub struct Cleaned {
     pub result: Result<(), Error>,
 }
 
-/// Removes the segments with a control page whose sender is dead, and what such a sender left half done. Plain segments stay: nobody
-/// can tell whether they are in use.
+/// Removes the segments with a control page whose sender is dead, and what such a sender left half
+/// done. Plain segments stay: nobody can tell whether they are in use.
 ///
 /// # Errors
 ///
@@ -168,7 +171,8 @@ fn remove_abandoned(name: &Name) -> Result<bool, Error> {
     Ok(ours)
 }
 
-/// Removes the temporary name of a segment that was to take another's place, which only the owner of that other's name may.
+/// Removes the temporary name of a segment that was to take another's place, which only the owner
+/// of that other's name may.
 fn remove_temporary(name: &Name, replaced: Option<&(Name, FileId)>) -> Result<bool, Error> {
     let _owned = match replaced {
         None => None,
@@ -257,7 +261,8 @@ fn plain_shape(header: FrameHeader, len: Option<usize>) -> Option<Shape> {
     (len == exact || Some(len) == exact.checked_next_multiple_of(PAGE)).then_some(shape)
 }
 
-/// The command of a process, if that is the one that made a segment: a pid may be that of another pid namespace.
+/// The command of a process, if that is the one that made a segment: a pid may be that of another
+/// pid namespace.
 fn command(pid: u32, found: &Found) -> Option<String> {
     let process = format!("/proc/{pid}");
     let is_sender = match fs::read_dir(format!("{process}/fd")) {
@@ -296,8 +301,8 @@ impl Beat {
         Ok(Self::of(&found.page(geometry.len())?, geometry.slots))
     }
 
-    /// The page is no snapshot: a slot counts that holds its frame whole, and whose times are then those of that frame or, at
-    /// worst, of the next.
+    /// The page is no snapshot: a slot counts that holds its frame whole, and whose times are then
+    /// those of that frame or, at worst, of the next.
     fn of(page: &PageBytes, slots: usize) -> Self {
         let begun = |slot| {
             let bytes = page.slot(slot);
@@ -327,8 +332,9 @@ impl Beat {
         Some(Duration::from_nanos(age))
     }
 
-    /// Frames in a second: from the newest of the last look, or if that is still the newest from the one before it, until the
-    /// newest. A sender that pauses for longer than that took is slower by now.
+    /// Frames in a second: from the newest of the last look, or if that is still the newest from
+    /// the one before it, until the newest. A sender that pauses for longer than that took is
+    /// slower by now.
     #[expect(clippy::cast_precision_loss, reason = "a rate, to be rounded")]
     fn fps(&self, last: &Self, now_ns: u64) -> Option<f64> {
         let newest = self.newest?;

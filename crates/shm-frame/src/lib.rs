@@ -1,24 +1,27 @@
-//! Hand an image from one process to another on the same Linux machine, through POSIX shared memory, whole and now.
+//! Hand an image from one process to another on the same Linux machine, through POSIX shared
+//! memory, whole and now.
 //!
-//! A [`Sender`] keeps rewriting a named segment; any number of [`Receiver`]s take the newest whole frame out of it, each
-//! at its own pace. It is not a queue: what nobody took in time is skipped, and counted. There is no broker, no daemon and no
-//! other machine.
+//! A [`Sender`] keeps rewriting a named segment; any number of [`Receiver`]s take the newest whole
+//! frame out of it, each at its own pace. It is not a queue: what nobody took in time is skipped,
+//! and counted. There is no broker, no daemon and no other machine.
 //!
 //! # What is guaranteed
 //!
 //! Between a sender and receivers of this crate:
 //!
 //! - A frame that was received is whole, and newer than the one before.
-//! - Nobody waits for anybody: a receiver that is slow, stopped or dead costs at most one slot, and a dead sender nothing.
+//! - Nobody waits for anybody: a receiver that is slow, stopped or dead costs at most one slot, and
+//!   a dead sender nothing.
 //! - A [`Lease`] is not written while it is held.
-//! - Whatever stands in the segment, and whatever is done to its file, ends in an error or a value of [`End`]: not in a
-//!   read outside it, not in SIGBUS.
+//! - Whatever stands in the segment, and whatever is done to its file, ends in an error or a value
+//!   of [`End`]: not in a read outside it, not in SIGBUS.
 //!
 //! # What is not
 //!
-//! - A sender that knows only the 24-byte header cannot be proven to send whole frames ([`Via::Plain`]): between two looks at its
-//!   flag it may have written any number of frames.
-//! - A program that knows only the header and reads beside a sender that writes may see a torn frame, as ever.
+//! - A sender that knows only the 24-byte header cannot be proven to send whole frames
+//!   ([`Via::Plain`]): between two looks at its flag it may have written any number of frames.
+//! - A program that knows only the header and reads beside a sender that writes may see a torn
+//!   frame, as ever.
 //! - A process that may write the segment and means harm can show any picture, or none.
 //! - Time stamps by the monotonic clock compare only within one time namespace.
 //!
@@ -28,22 +31,23 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | `i * stride`, for each slot `i` | 24 bytes of header, then the pixels: height x width x channels, row after row |
+//! | `i * stride`, for each slot `i` | 24 bytes of header, then the pixels, row after row |
 //! | the last 4096 | the control page |
 //!
-//! The header, [`FrameHeader`], is the whole of what older programs know, and slot 0 all that they see. `docs/format.md` has every
-//! offset of the control page.
+//! The header, [`FrameHeader`], is the whole of what older programs know, and slot 0 all that they
+//! see. `docs/format.md` has every offset of the control page.
 //!
 //! # The protocol
 //!
-//! Frames count from 1. A slot's *sequence* is `2 * frame` when it holds that frame whole, `2 * frame - 1` while it is being
-//! written. `latest` is `frame << 8 | slot`.
+//! Frames count from 1. A slot's *sequence* is `2 * frame` when it holds that frame whole, `2 *
+//! frame - 1` while it is being written. `latest` is `frame << 8 | slot`.
 //!
 //! To publish:
 //!
 //! 1. Choose a slot that is not the latest and in nobody's lease, and make its sequence odd.
 //! 2. Write header and pixels.
-//! 3. Make the sequence even, then store `latest`, then count the wake word up, then wake those who sleep on it, if there are any.
+//! 3. Make the sequence even, then store `latest`, then count the wake word up, then wake those who
+//!    sleep on it, if there are any.
 //!
 //! To copy:
 //!

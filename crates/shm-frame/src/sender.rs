@@ -11,7 +11,7 @@ use crate::protocol::sync::Ordering;
 use crate::segment::claim::Plan;
 use crate::segment::found::named;
 use crate::segment::mapping::{Slots, elements_mut};
-use crate::segment::{LOOK_NS, Look, Segment, lock};
+use crate::segment::{LOOK_NS, Look, Segment, lock, next_look_ns};
 use crate::{Error, Name, Shape};
 
 /// How a [`Sender`] makes its segment.
@@ -29,7 +29,8 @@ pub struct SenderOptions {
 }
 
 impl SenderOptions {
-    /// Room for a frame of 640x480 in colour, 4 slots, mode 0600, and no living sender's name is taken over.
+    /// Room for a frame of 640x480 in colour, 4 slots, mode 0600, and no living sender's name is
+    /// taken over.
     pub const fn new() -> Self {
         Self {
             capacity: 640 * 480 * 4,
@@ -39,8 +40,9 @@ impl SenderOptions {
         }
     }
 
-    /// Bytes of pixels that each slot has room for at first: [`Shape::bytes`] of the largest frame expected. A larger frame is no
-    /// error: the sender makes a new segment for it, and receivers follow.
+    /// Bytes of pixels that each slot has room for at first: [`Shape::bytes`] of the largest frame
+    /// expected. A larger frame is no error: the sender makes a new segment for it, and receivers
+    /// follow.
     #[must_use]
     pub const fn capacity(self, bytes: usize) -> Self {
         Self {
@@ -49,15 +51,15 @@ impl SenderOptions {
         }
     }
 
-    /// 1 to 16 slots. All but two can be leased at a time; with 1 every frame is written where programs that know only the 24-byte
-    /// header look for it.
+    /// 1 to 16 slots. All but two can be leased at a time; with 1 every frame is written where
+    /// programs that know only the 24-byte header look for it.
     #[must_use]
     pub const fn slots(self, slots: usize) -> Self {
         Self { slots, ..self }
     }
 
-    /// Permission bits, whatever the umask; the owner may always read and write. A user who may only read receives by copying; one
-    /// who may also write can lease.
+    /// Permission bits, whatever the umask; the owner may always read and write. A user who may
+    /// only read receives by copying; one who may also write can lease.
     #[must_use]
     pub const fn mode(self, mode: u32) -> Self {
         Self { mode, ..self }
@@ -125,11 +127,12 @@ impl<'a> Extras<'a> {
 
 /// The one process that writes a segment. Publishing never waits for anyone.
 ///
-/// While it lives, it looks after its segment at each frame: one that was removed or truncated it makes anew, and a
-/// lease that a dead receiver left it takes back. Dropping it tells the receivers and removes the name, if that is
-/// still its own.
+/// While it lives, it looks after its segment at each frame: one that was removed or truncated it
+/// makes anew, and a lease that a dead receiver left it takes back. Dropping it tells the receivers
+/// and removes the name, if that is still its own.
 ///
-/// After a fork it stays the parent's: in the child it fails with [`Error::Forked`], and dropping it there does nothing.
+/// After a fork it stays the parent's: in the child it fails with [`Error::Forked`], and dropping
+/// it there does nothing.
 #[derive(Debug)]
 pub struct Sender {
     segment: Segment,
@@ -148,7 +151,8 @@ pub struct Sender {
     /// When the last frame was published, by the monotonic clock.
     published_ns: u64,
     wall: Wall,
-    /// Until then no time is spent on waiting for the right to change the name: another process had it for too long.
+    /// Until then no time is spent on waiting for the right to change the name: another process had
+    /// it for too long.
     impatient_until_ns: u64,
 }
 
@@ -157,13 +161,15 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::NoRoom`] if `/dev/shm` has too little memory, [`Error::Live`] or [`Error::PlainLive`] if the name has a sender
-    /// and `replace` is not set, [`Error::Denied`] if the name is another user's, [`Error::NotASegment`] or [`Error::NotAFile`] if it
-    /// is something else's, [`Error::Layout`] for slots that cannot be.
+    /// [`Error::NoRoom`] if `/dev/shm` has too little memory, [`Error::Live`] or
+    /// [`Error::PlainLive`] if the name has a sender and `replace` is not set, [`Error::Denied`] if
+    /// the name is another user's, [`Error::NotASegment`] or [`Error::NotAFile`] if it is something
+    /// else's, [`Error::Layout`] for slots that cannot be.
     pub fn create(name: &Name, options: &SenderOptions) -> Result<Self, Error> {
         let plan = Plan {
             geometry: geometry(options.slots, options.capacity)?,
-            // A user who may not write a segment can't take its locks, not even to replace one of his own.
+            // A user who may not write a segment can't take its locks, not even to replace one of
+            // his own.
             mode: options.mode | 0o600,
             session: random(),
         };
@@ -187,7 +193,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `pixels` is not [`Shape::bytes`] long; else as for [`loan`](Self::loan).
+    /// [`Error::Length`] if `pixels` is not [`Shape::bytes`] long; else as for
+    /// [`loan`](Self::loan).
     pub fn publish(&mut self, shape: Shape, pixels: &[u8]) -> Result<Sent, Error> {
         self.publish_with(shape, pixels, Extras::new())
     }
@@ -212,8 +219,8 @@ impl Sender {
         self.publish_by(shape, extras, |loan| loan.write(pixels))
     }
 
-    /// The same for pixels that `fill` writes, such as the rows of a part of a larger image. It is called with the slot's
-    /// bytes, and with those of another slot if the first one is lost.
+    /// The same for pixels that `fill` writes, such as the rows of a part of a larger image. It is
+    /// called with the slot's bytes, and with those of another slot if the first one is lost.
     ///
     /// # Errors
     ///
@@ -267,9 +274,9 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`Error::TakenOver`] when another sender has the name by now: there is nothing left to do but to end. If the
-    /// frame is too large for the segment and the next one cannot be made, why; the segment stays usable for
-    /// smaller frames.
+    /// [`Error::TakenOver`] when another sender has the name by now: there is nothing left to do
+    /// but to end. If the frame is too large for the segment and the next one cannot be made, why;
+    /// the segment stays usable for smaller frames.
     pub fn loan(&mut self, shape: Shape) -> Result<Loan<'_>, Error> {
         self.loan_with_room(shape, 0)
     }
@@ -287,8 +294,8 @@ impl Sender {
         })
     }
 
-    /// The same as [`loan_with_room`](Self::loan_with_room), for a loan that owns the sender and gives it back when it ends: for
-    /// languages that have no borrows, and for threads.
+    /// The same as [`loan_with_room`](Self::loan_with_room), for a loan that owns the sender and
+    /// gives it back when it ends: for languages that have no borrows, and for threads.
     ///
     /// # Errors
     ///
@@ -334,7 +341,8 @@ impl Sender {
         })
     }
 
-    /// Makes a segment for larger frames, with some headroom: frames that grow one by one are not to take a segment each.
+    /// Makes a segment for larger frames, with some headroom: frames that grow one by one are not
+    /// to take a segment each.
     #[cold]
     fn grow(&mut self, needed: usize) -> Result<(), Error> {
         let slots = self.plan.geometry.slots;
@@ -353,6 +361,7 @@ impl Sender {
         }
     }
 
+    #[inline]
     fn must_be_ours(&self) -> Result<(), Error> {
         if self.segment.is_ours() {
             return Ok(());
@@ -362,8 +371,8 @@ impl Sender {
         })
     }
 
-    /// Looks after the segment, if that is due. Every [`loan`](Self::loan) does it; a sender that publishes less than ten times a
-    /// second calls it in between.
+    /// Looks after the segment, if that is due. Every [`loan`](Self::loan) does it; a sender that
+    /// publishes less than ten times a second calls it in between.
     ///
     /// # Errors
     ///
@@ -396,9 +405,7 @@ impl Sender {
     fn look(&mut self, now: u64) -> Result<(), Error> {
         self.look_at_ns = now + LOOK_NS;
         let looked = self.look_after();
-        // Whoever may read a segment can make looks slow, with locks on the file: no more than a tenth of the time.
-        let took = monotonic_ns().saturating_sub(now);
-        self.look_at_ns = self.look_at_ns.max(now + 10 * took);
+        self.look_at_ns = self.look_at_ns.max(next_look_ns(now, monotonic_ns()));
         looked
     }
 
@@ -412,8 +419,8 @@ impl Sender {
             // A sender without a control page may be between its unlink and its create: look again.
             None if !self.nameless => self.nameless = true,
             None => match self.move_to(self.plan) {
-                // This one still has the memory, and its receivers: go on for them, and where there is no room don't try all
-                // the time.
+                // This one still has the memory, and its receivers: go on for them, and where there
+                // is no room don't try all the time.
                 Err(Error::NoRoom { .. } | Error::Busy { .. }) => self.look_at_ns += 9 * LOOK_NS,
                 result => return result,
             },
@@ -438,8 +445,8 @@ impl Sender {
         }
     }
 
-    /// Empties lease entries whose owner died. To take the entry's lock is the only way to know that it stays so
-    /// meanwhile.
+    /// Empties lease entries whose owner died. To take the entry's lock is the only way to know
+    /// that it stays so meanwhile.
     fn take_back_leases(&mut self) {
         let leased = slots::entries(control(&self.segment), self.plan.geometry.slots);
         for entry in slots::bits(leased & self.leased) {
@@ -492,7 +499,8 @@ impl Sender {
             published_ns,
             ..
         } = self;
-        // What the pixels pushed out of the cache and what receivers look at, all at once, while the clock is read.
+        // What the pixels pushed out of the cache and what receivers look at, all at once, while
+        // the clock is read.
         segment.fetch_publication(begun.writing.slot());
         let publish_ns = monotonic_ns();
         let control = control(segment);
@@ -501,7 +509,8 @@ impl Sender {
             .store(publish_ns, Ordering::Relaxed);
         *published_ns = publish_ns;
         if !segment.intact() {
-            // What was written is in no file, or nobody looks for it there. The slot stays odd, and the next loan makes another segment.
+            // What was written is in no file, or nobody looks for it there. The slot stays odd, and
+            // the next loan makes another segment.
             return Err(Error::Lost {
                 name: segment.name().clone(),
             });
@@ -556,7 +565,8 @@ impl Drop for Sender {
             return;
         }
         self.end(CLOSED);
-        // What can't be removed is a dead sender's segment to the next one: nothing to report to anybody here.
+        // What can't be removed is a dead sender's segment to the next one: nothing to report to
+        // anybody here.
         let _ = self.segment.remove();
     }
 }
@@ -570,14 +580,16 @@ struct Begun {
     sent_ms: i64,
 }
 
-/// A slot on loan from a [`Sender`], to be filled. Dropped without [`publish`](Self::publish), nobody sees it.
+/// A slot on loan from a [`Sender`], to be filled. Dropped without [`publish`](Self::publish),
+/// nobody sees it.
 #[derive(Debug)]
 pub struct Loan<'a> {
     sender: &'a mut Sender,
     begun: Begun,
 }
 
-/// A [`Loan`] that owns its sender, and gives it back when it ends. Dropped, it ends the sender, too.
+/// A [`Loan`] that owns its sender, and gives it back when it ends. Dropped, it ends the sender,
+/// too.
 #[derive(Debug)]
 pub struct OwnedLoan {
     sender: Sender,
@@ -592,13 +604,15 @@ macro_rules! loan {
                 self.begun.shape
             }
 
-            /// The pixels: height x width x elements, row after row, with whatever was there before.
+            /// The pixels: height x width x elements, row after row, with whatever was there
+            /// before.
             pub fn pixels(&mut self) -> &mut [u8] {
                 let slots = &self.sender.segment.slots;
                 slots.pixels_mut(&mut self.begun.writing, self.begun.shape)
             }
 
-            /// The pixels as elements, in the same order. `None`: the frame's elements are of another type.
+            /// The pixels as elements, in the same order. `None`: the frame's elements are of
+            /// another type.
             pub fn elements_mut<T: Scalar>(&mut self) -> Option<&mut [T]> {
                 if self.begun.shape.format().element() != T::ELEMENT {
                     return None;
@@ -644,14 +658,16 @@ impl Loan<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if another process took the memory away while it was written.
+    /// [`Error::Lost`] if another process took the memory away while it was written,
+    /// [`Error::Forked`] if the loan is that of the process that this one was forked from.
     pub fn publish(self) -> Result<Sent, Error> {
         self.sender.finish(self.begun)
     }
 }
 
 impl OwnedLoan {
-    /// What keeps the pixels' memory mapped, for views that outlive the loan. It keeps neither the segment's name nor its locks.
+    /// What keeps the pixels' memory mapped, for views that outlive the loan. It keeps neither the
+    /// segment's name nor its locks.
     pub fn memory(&self) -> LoanMemory {
         LoanMemory {
             _slots: Arc::clone(&self.sender.segment.slots),
@@ -676,8 +692,8 @@ pub struct LoanMemory {
     _slots: Arc<Slots>,
 }
 
-/// After a pause this long, the next slot is in a receiver's cache or in none, no longer in the sender's: receivers read the
-/// last frame by then.
+/// After a pause this long, the next slot is in a receiver's cache or in none, no longer in the
+/// sender's: receivers read the last frame by then.
 const COLD_AFTER_NS: u64 = 100_000;
 
 fn control(segment: &Segment) -> &ControlPage {

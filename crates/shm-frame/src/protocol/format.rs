@@ -8,8 +8,8 @@ use crate::Error;
 
 /// What one element of a pixel is. All are little-endian.
 ///
-/// The values are OpenCV's depth codes (`CV_8U` to `CV_16F`), and the second byte of the header's `channels` word. The set is
-/// closed by the layout, so a match may name all of them.
+/// The values are OpenCV's depth codes (`CV_8U` to `CV_16F`), and the second byte of the header's
+/// `channels` word. The set is closed by the layout, so a match may name all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Element {
@@ -162,7 +162,8 @@ pub enum Order {
 
 /// What a pixel is: its elements, how many, and in which order.
 ///
-/// As text it is the count of elements, then what is not usual: `3` (BGR, u8), `1:u16`, `4:rgb`, `3:f32:rgb`.
+/// As text it is the count of elements, then what is not usual: `3` (BGR, u8), `1:u16`, `4:rgb`,
+/// `3:f32:rgb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Format {
     element: Element,
@@ -224,7 +225,8 @@ impl Format {
         self.channels.count() * self.element.bytes()
     }
 
-    /// The header's `channels` word: count, element and order, a byte each. For 8 bits in OpenCV's order it is the count.
+    /// The header's `channels` word: count, element and order, a byte each. For 8 bits in OpenCV's
+    /// order it is the count.
     pub const fn word(self) -> i32 {
         i32::from_le_bytes([self.channels as u8, self.element as u8, self.order as u8, 0])
     }
@@ -311,8 +313,9 @@ pub struct Size {
     pub height: u32,
 }
 
-/// The dimensions of an image: height x width x elements of a format. A value of this type is one that can exist: its sides are
-/// 1 to 2^31 - 1, and its bytes, with a header before them, fit in an `isize`.
+/// The dimensions of an image: height x width x elements of a format. A value of this type is one
+/// that can exist: its sides are 1 to 2^31 - 1, and its bytes, with a header before them, fit in an
+/// `isize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     width: i32,

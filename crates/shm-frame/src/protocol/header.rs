@@ -5,15 +5,16 @@ use crate::Error;
 
 /// The 24 packed bytes that every frame begins with, little-endian.
 ///
-/// Bytes exist only in [`encode`](Self::encode) and [`decode`](Self::decode); what a header *claims* is judged
-/// in one place, [`shape`](Self::shape).
+/// Bytes exist only in [`encode`](Self::encode) and [`decode`](Self::decode); what a header
+/// *claims* is judged in one place, [`shape`](Self::shape).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Pixels per row.
     pub width: i32,
     /// Rows.
     pub height: i32,
-    /// What a pixel is, as [`Format::word`](crate::Format::word) says: 1 gray, 3 BGR, 4 BGRA for 8 bits.
+    /// What a pixel is, as [`Format::word`](crate::Format::word) says: 1 gray, 3 BGR, 4 BGRA for 8
+    /// bits.
     pub channels: i32,
     /// Unix time in ms when the sender began to write this frame.
     pub timestamp_ms: i64,
@@ -53,11 +54,13 @@ impl FrameHeader {
         }
     }
 
-    /// The shape that the header claims, if it is one and its pixels fit in `room` bytes after the header.
+    /// The shape that the header claims, if it is one and its pixels fit in `room` bytes after the
+    /// header.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] for dimensions that are no image, [`Error::TooLarge`] for one that does not fit.
+    /// [`Error::Shape`] for dimensions that are no image, [`Error::TooLarge`] for one that does not
+    /// fit.
     #[inline]
     pub fn shape(&self, room: usize) -> Result<Shape, Error> {
         let shape = Shape::judge(self.width.into(), self.height.into(), self.channels)?;

@@ -22,7 +22,8 @@ pub(crate) const VERSION: u32 = 1;
 /// The sender's own bytes begin on a multiple of this, from the slot's start.
 const META_ALIGN: usize = 8;
 
-/// Bytes that a frame of so many bytes of pixels and of the sender's own needs after its header, at most.
+/// Bytes that a frame of so many bytes of pixels and of the sender's own needs after its header, at
+/// most.
 pub(crate) fn room_for(pixels: usize, meta: usize) -> Option<usize> {
     if meta == 0 {
         return Some(pixels);
@@ -37,9 +38,11 @@ pub(crate) const CLOSED: u32 = 1;
 /// [`ControlPage::state`]: the sender goes on in a new segment of the same name.
 pub(crate) const MOVED: u32 = 2;
 
-/// The last page of a segment. Every word may be changed at any time by whoever may write the segment.
+/// The last page of a segment. Every word may be changed at any time by whoever may write the
+/// segment.
 ///
-/// The sender writes all of it but [`asked`](Self::asked) and the leases, which belong to receivers.
+/// The sender writes all of it but [`asked`](Self::asked) and the leases, which belong to
+/// receivers.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct ControlPage {
@@ -66,7 +69,8 @@ pub(crate) struct ControlPage {
     pub(crate) wake: AtomicU32,
     /// [`OPEN`], [`CLOSED`] or [`MOVED`].
     pub(crate) state: AtomicU32,
-    /// Counts receivers that asked to be woken: when it changes, the sender looks whether anybody sleeps.
+    /// Counts receivers that asked to be woken: when it changes, the sender looks whether anybody
+    /// sleeps.
     pub(crate) asked: AtomicU32,
     _words_end: [Unused; 44],
 
@@ -74,12 +78,13 @@ pub(crate) struct ControlPage {
     pub(crate) lease: [LeaseWord; MAX_LEASES],
 }
 
-/// What the control page says of one slot. A cache line each, so that a receiver that looks at one slot does not
-/// take the line of another from the sender.
+/// What the control page says of one slot. A cache line each, so that a receiver that looks at one
+/// slot does not take the line of another from the sender.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct SlotWords {
-    /// `2 * frame`: holds that frame, whole. `2 * frame - 1`: that frame is being written, or was given up. 0: never used.
+    /// `2 * frame`: holds that frame, whole. `2 * frame - 1`: that frame is being written, or was
+    /// given up. 0: never used.
     pub(crate) sequence: AtomicU64,
     /// `CLOCK_MONOTONIC` in ns before the first byte was written.
     pub(crate) begin_ns: AtomicU64,
@@ -87,7 +92,8 @@ pub(crate) struct SlotWords {
     pub(crate) publish_ns: AtomicU64,
     /// Unix time in ns at which the picture was taken; 0: not known.
     pub(crate) captured_ns: AtomicU64,
-    /// Bytes of the sender's own after the pixels, from the next multiple of 8 of the slot on; 0: none.
+    /// Bytes of the sender's own after the pixels, from the next multiple of 8 of the slot on; 0:
+    /// none.
     pub(crate) meta_len: AtomicU32,
     _line_end: [Unused; 28],
 }
@@ -311,8 +317,8 @@ impl Geometry {
         self.slots_len() + PAGE
     }
 
-    /// Where the sender's own bytes begin in a slot, after `pixels` bytes of pixels, and how many there is room for. `None`: not
-    /// even for a first one.
+    /// Where the sender's own bytes begin in a slot, after `pixels` bytes of pixels, and how many
+    /// there is room for. `None`: not even for a first one.
     pub(crate) fn meta(&self, pixels: usize) -> Option<(usize, usize)> {
         let at = FrameHeader::LEN
             .checked_add(pixels)?
@@ -332,7 +338,8 @@ impl Geometry {
     }
 }
 
-/// Lease entries of a segment with that many slots: as many as can be held while one slot stays free to write.
+/// Lease entries of a segment with that many slots: as many as can be held while one slot stays
+/// free to write.
 pub(crate) fn leases(slots: usize) -> usize {
     slots.saturating_sub(2)
 }

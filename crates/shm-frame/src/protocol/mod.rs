@@ -1,5 +1,5 @@
-//! The protocol: what stands where in a segment, and who may touch it when. No operating system here, so that the model
-//! checker can run all of it.
+//! The protocol: what stands where in a segment, and who may touch it when. No operating system
+//! here, so that the model checker can run all of it.
 
 pub(crate) mod format;
 pub(crate) mod header;

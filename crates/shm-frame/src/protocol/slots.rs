@@ -1,8 +1,9 @@
 //! The lock-free protocol over the words of the control page. No operating system, no pixels.
 //!
-//! One writer, any number of readers, nobody waits for anybody. Frames count from 1; what a slot holds is told by
-//! its sequence ([`sequence`](crate::protocol::layout::SlotWords::sequence)), and `latest` *determines* the sequence that must be found there, so that
-//! a reader that was lapped never takes one frame for another.
+//! One writer, any number of readers, nobody waits for anybody. Frames count from 1; what a slot
+//! holds is told by its sequence ([`sequence`](crate::protocol::layout::SlotWords::sequence)), and
+//! `latest` *determines* the sequence that must be found there, so that a reader that was lapped
+//! never takes one frame for another.
 //!
 //! The writer, [`Writer::begin`] and [`Writer::publish`]:
 //!
@@ -11,23 +12,27 @@
 //! 3. The candidate's sequence odd, Release.
 //! 4. `fence(SeqCst)`.
 //! 5. Each lease entry once, Acquire, into a bit mask.
-//! 6. Candidate leased: *every* slot but the latest odd, fence again, each entry once again, take the lowest that is
-//!    not in the mask, put the others' sequences back. One slot after the other would not do: a reader can move its
-//!    lease behind the scan. There are at most `slots - 2` entries, so one slot is always free.
+//! 6. Candidate leased: *every* slot but the latest odd, fence again, each entry once again, take
+//!    the lowest that is not in the mask, put the others' sequences back. One slot after the other
+//!    would not do: a reader can move its lease behind the scan. There are at most `slots - 2`
+//!    entries, so one slot is always free.
 //! 7. Only now `frame_valid` = 0, header, begin time, pixels.
 //! 8. After non-temporal stores, an `sfence`.
 //! 9. Full fence, `frame_valid` = 1.
 //! 10. Sequence even, Release.
 //! 11. `latest`, Release.
-//! 12. Wake word + 1, Release; only then a look at who asked to be woken; and the futex, if anybody sleeps.
+//! 12. Wake word + 1, Release; only then a look at who asked to be woken; and the futex, if anybody
+//!     sleeps.
 //!
 //! Steps 2, 7, 8, 9 and, of 12, all after the wake word are the sender's.
 //!
-//! A lease, [`lease`]: `latest` once, Acquire; slot + 1 into the own entry, Release; `fence(SeqCst)`; the sequence is
-//! exactly `2 * frame`, Acquire. Either the writer's fence (4 or 6) comes first, and the reader finds an odd sequence;
-//! or the reader's fence does, and the writer's scan finds the lease.
+//! A lease, [`lease`]: `latest` once, Acquire; slot + 1 into the own entry, Release;
+//! `fence(SeqCst)`; the sequence is exactly `2 * frame`, Acquire. Either the writer's fence (4 or
+//! 6) comes first, and the reader finds an odd sequence; or the reader's fence does, and the
+//! writer's scan finds the lease.
 //!
-//! A copy, [`begin_copy`] and [`end_copy`]: the sequence is `2 * frame`, Acquire; copy; `fence(Acquire)`; still is.
+//! A copy, [`begin_copy`] and [`end_copy`]: the sequence is `2 * frame`, Acquire; copy;
+//! `fence(Acquire)`; still is.
 
 use super::layout::{ControlPage, MAX_SLOTS, leases};
 use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -61,11 +66,13 @@ impl Latest {
 /// The newest whole frame. Step 1 of every reader.
 pub(crate) fn latest(control: &ControlPage, slots: usize) -> Option<Latest> {
     // Acquire: pairs with the Release in publish.
-    // - What was written before `latest` (the sequence, and through it the pixels) is visible after.
+    // - What was written before `latest` (the sequence, and through it the pixels) is visible
+    //   after.
     Latest::unpack(load_u64(&control.latest), slots)
 }
 
-/// The writer's side. What it wrote it remembers here and never reads back: the control page is not to be trusted.
+/// The writer's side. What it wrote it remembers here and never reads back: the control page is not
+/// to be trusted.
 #[derive(Debug)]
 pub(crate) struct Writer {
     slots: usize,
@@ -77,8 +84,8 @@ pub(crate) struct Writer {
     wake: u32,
 }
 
-/// A slot that is the writer's to fill: odd, not the latest, and in nobody's lease. Made by [`Writer::begin`] alone,
-/// and at most one at a time.
+/// A slot that is the writer's to fill: odd, not the latest, and in nobody's lease. Made by
+/// [`Writer::begin`] alone, and at most one at a time.
 #[derive(Debug)]
 pub(crate) struct Writing {
     slot: usize,
@@ -91,7 +98,8 @@ impl Writing {
 }
 
 impl Writer {
-    /// For a segment of `slots` slots in which nothing was published yet, after `frames` frames elsewhere.
+    /// For a segment of `slots` slots in which nothing was published yet, after `frames` frames
+    /// elsewhere.
     pub(crate) fn new(slots: usize, frames: u64) -> Self {
         Self {
             slots,
@@ -123,7 +131,8 @@ impl Writer {
 
     /// Steps 1 and 3 to 6: a slot that nobody reads.
     ///
-    /// To give it up, drop it: its sequence stays odd until it is chosen again, so nobody takes what is in it for a frame.
+    /// To give it up, drop it: its sequence stays odd until it is chosen again, so nobody takes
+    /// what is in it for a frame.
     #[inline]
     pub(crate) fn begin(&mut self, control: &ControlPage) -> Writing {
         let usable = self.usable();
@@ -132,7 +141,8 @@ impl Writer {
         // Release: pairs with the Acquire in `lease`.
         // - A reader that finds this odd value also finds the newer `latest` when it looks again.
         control.slot[slot].sequence.store(odd, Ordering::Release);
-        // Pairs with the fence in `lease`: of a lease and a mark, at least one is seen by the other side.
+        // Pairs with the fence in `lease`: of a lease and a mark, at least one is seen by the other
+        // side.
         // - The mark above must not move below it, nor the scan above it.
         fence(Ordering::SeqCst);
         if leased(control, self.slots) & (1 << slot) != 0 {
@@ -142,7 +152,8 @@ impl Writer {
             fence(Ordering::SeqCst);
             slot = lowest(usable & !leased(control, self.slots));
             for other in bits(usable & !(1 << slot)) {
-                // Release: a reader that finds the old value must find the old pixels with it, which were never touched.
+                // Release: a reader that finds the old value must find the old pixels with it,
+                // which were never touched.
                 control.slot[other]
                     .sequence
                     .store(self.sequences[other], Ordering::Release);
@@ -181,7 +192,8 @@ impl Writer {
     /// Sets the state to `state`: nothing will be published here any more.
     pub(crate) fn end(&mut self, control: &ControlPage, state: u32) {
         // Release: pairs with the Acquire in `state`.
-        // - The last `latest` must not move below: a reader that sees the end also sees the last frame.
+        // - The last `latest` must not move below: a reader that sees the end also sees the last
+        //   frame.
         control.state.store(state, Ordering::Release);
         self.wake(control);
     }
@@ -189,7 +201,8 @@ impl Writer {
     fn wake(&mut self, control: &ControlPage) {
         self.wake = self.wake.wrapping_add(1);
         // Release: pairs with the Acquire in `wake`.
-        // - What is news (`latest`, `state`) must not move below: a reader that read the new word must see the news.
+        // - What is news (`latest`, `state`) must not move below: a reader that read the new word
+        //   must see the news.
         control.wake.store(self.wake, Ordering::Release);
     }
 }
@@ -203,7 +216,8 @@ fn leased(control: &ControlPage, slots: usize) -> u32 {
     control.lease[..leases(slots)]
         .iter()
         // Acquire: pairs with the Release in `release`.
-        // - What is written next must not move above: the reader's last look at the pixels comes before it.
+        // - What is written next must not move above: the reader's last look at the pixels comes
+        //   before it.
         .map(|entry| entry.slot_plus_1.load(Ordering::Acquire))
         .filter(|&slot_plus_1| (1..=slots).contains(&(slot_plus_1 as usize)))
         .fold(0, |mask, slot_plus_1| mask | 1 << (slot_plus_1 - 1))
@@ -221,8 +235,8 @@ pub(crate) fn bits(mask: u32) -> impl Iterator<Item = usize> {
     (0..MAX_SLOTS).filter(move |bit| mask & (1 << bit) != 0)
 }
 
-/// A slot that its reader holds: it has frame `frame`, whole, and a cooperating sender writes nothing in it until
-/// [`release`]. Made by [`lease`] alone.
+/// A slot that its reader holds: it has frame `frame`, whole, and a cooperating sender writes
+/// nothing in it until [`release`]. Made by [`lease`] alone.
 #[derive(Debug)]
 pub(crate) struct Held {
     slot: u8,
@@ -234,8 +248,8 @@ impl Held {
     }
 }
 
-/// Takes the latest frame into the own lease entry `entry`, which must be free. `None`: it is not there any more (or
-/// with one slot: not yet again), look at `latest` anew.
+/// Takes the latest frame into the own lease entry `entry`, which must be free. `None`: it is not
+/// there any more (or with one slot: not yet again), look at `latest` anew.
 pub(crate) fn lease(control: &ControlPage, entry: usize, latest: Latest) -> Option<Held> {
     #[expect(clippy::cast_possible_truncation, reason = "a slot is at most 15")]
     let slot = latest.slot as u8;
@@ -271,7 +285,8 @@ pub(crate) fn begin_copy(control: &ControlPage, latest: Latest) -> bool {
 /// Whether what was copied since [`begin_copy`] is that frame, whole.
 pub(crate) fn end_copy(control: &ControlPage, latest: Latest) -> bool {
     // Pairs with the Release of the odd sequence in `begin`, and the fence after it.
-    // - The reads of the copy must not move below: one that saw a newer byte makes the odd sequence visible here.
+    // - The reads of the copy must not move below: one that saw a newer byte makes the odd sequence
+    //   visible here.
     fence(Ordering::Acquire);
     control.slot[latest.slot].sequence.load(Ordering::Relaxed) == latest.whole()
 }
@@ -282,8 +297,9 @@ fn is_whole(control: &ControlPage, latest: Latest) -> bool {
     load_u64(&control.slot[latest.slot].sequence) == latest.whole()
 }
 
-/// Loads a word with Acquire, as a receiver may: its control page can be mapped for reading only, and there the standard library
-/// promises no more than Relaxed loads (`std::sync::atomic`, "Atomic accesses to read-only memory"). The fence makes the Acquire.
+/// Loads a word with Acquire, as a receiver may: its control page can be mapped for reading only,
+/// and there the standard library promises no more than Relaxed loads (`std::sync::atomic`, "Atomic
+/// accesses to read-only memory"). The fence makes the Acquire.
 #[inline]
 fn load_u64(word: &AtomicU64) -> u64 {
     let value = word.load(Ordering::Relaxed);
@@ -299,8 +315,8 @@ fn load_u32(word: &AtomicU32) -> u32 {
     value
 }
 
-/// The wake word, to sleep on. To be read *before* `state`, and that before `latest`: news that comes in between
-/// changes the word.
+/// The wake word, to sleep on. To be read *before* `state`, and that before `latest`: news that
+/// comes in between changes the word.
 pub(crate) fn wake(control: &ControlPage) -> u32 {
     // Acquire: pairs with the Release in `Writer::wake`.
     // - The looks at the state and `latest` must not move above.

@@ -1,4 +1,5 @@
-//! A segment that a receiver is attached to: looking at it, sleeping on it, holding and copying its frames.
+//! A segment that a receiver is attached to: looking at it, sleeping on it, holding and copying its
+//! frames.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -8,12 +9,12 @@ use super::POLL;
 use super::frame::{Frame, Via};
 use crate::clock::{Wall, monotonic_ns, unix_ns};
 use crate::protocol::header::FrameHeader;
-use crate::protocol::layout::{CLOSED, ControlPage, OPEN};
+use crate::protocol::layout::{CLOSED, ControlPage, MAX_LEASES, OPEN};
 use crate::protocol::slots::{self, Held, Latest};
 use crate::protocol::sync::Ordering;
 use crate::segment::found::named;
 use crate::segment::mapping::{Control, Target};
-use crate::segment::{LOOK, LOOK_NS, Look, Segment, lock};
+use crate::segment::{LOOK, LOOK_NS, Look, Segment, lock, next_look_ns};
 use crate::{End, Error, Shape};
 
 /// Leases that are tried: each that fails means that the sender published meanwhile.
@@ -21,17 +22,33 @@ const LEASE_TRIES: u32 = 64;
 /// Longer than anything runs.
 const NEVER: Duration = Duration::from_secs(1 << 32);
 
-/// A segment, and which of its lease entries are in use here. Leases that outlive their receiver keep it.
+/// A segment, and which of its lease entries are in use here. Leases that outlive their receiver
+/// keep it.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) segment: Segment,
-    /// The entries that leases without a borrow hold, as a bit mask.
+    /// The entries that leases without a borrow hold, as a bit mask, and [`ORPHANED`].
     pub(super) busy: AtomicU32,
 }
+
+/// In [`Shared::busy`]: the receiver is gone, and leases give their entries' locks back by
+/// themselves.
+const ORPHANED: u32 = 1 << 31;
+const _: () = assert!(MAX_LEASES < 31);
 
 impl Shared {
     pub(super) fn control(&self) -> Option<&ControlPage> {
         self.segment.control.as_ref().map(Control::page)
+    }
+
+    /// Ends the hold of an entry that a lease without a borrow had: it is empty by now.
+    pub(super) fn give(&self, entry: u8) {
+        // Release: pairs with the Acquire in `free_entry` and in the receiver's drop.
+        // - The entry must be empty before it is used again, here or by another owner.
+        let busy = self.busy.fetch_and(!(1 << entry), Ordering::AcqRel);
+        if busy & ORPHANED != 0 {
+            lock::give(self.segment.file(), lock::LEASES + usize::from(entry));
+        }
     }
 }
 
@@ -54,8 +71,8 @@ pub(super) struct Attached {
     woken_from: Option<Instant>,
     /// What the last look found: one more frame may be taken, if there is one.
     pub(super) ending: Option<End>,
-    /// Taking the latest frame failed at this wake word: not again before it changes. Without a control page the word
-    /// is 0, and changes after a pause.
+    /// Taking the latest frame failed at this wake word: not again before it changes. Without a
+    /// control page the word is 0, and changes after a pause.
     pub(super) failed_at: Option<u32>,
 }
 
@@ -119,7 +136,8 @@ impl Attached {
         self.entries & !busy != 0 || (self.entries != 0 && !self.no_more)
     }
 
-    /// Takes one more lease entry that has no owner, if there is one. The lock is given back with the file.
+    /// Takes one more lease entry that has no owner, if there is one. The lock is given back with
+    /// the file.
     fn own_entry(&mut self) -> Option<usize> {
         let Shared { segment, .. } = &*self.shared;
         let control = segment
@@ -168,8 +186,8 @@ impl Attached {
         let control = self.control()?;
         for _ in 0..LEASE_TRIES {
             let latest = self.newer(control, seen)?;
-            // The sender has changed the slot and looked at the lease: all lines at once, and the clock while they are on their
-            // way.
+            // The sender has changed the slot and looked at the lease: all lines at once, and the
+            // clock while they are on their way.
             segment.control.as_ref()?.fetch_lease(entry, true);
             segment.fetch_slot(latest.slot);
             let found_ns = monotonic_ns();
@@ -239,8 +257,8 @@ impl Attached {
         self.look().map(|()| true)
     }
 
-    /// The same for a receiver that takes frames without waiting for them, and may have no lease entry: others have looked by
-    /// then.
+    /// The same for a receiver that takes frames without waiting for them, and may have no lease
+    /// entry: others have looked by then.
     #[inline]
     pub(super) fn look_if_overdue(&mut self, now_ns: u64) -> Result<(), Error> {
         self.look_if_due(now_ns.saturating_sub(LOOK_NS)).map(drop)
@@ -255,13 +273,12 @@ impl Attached {
         if self.entries == 0 && self.may_lease {
             self.own_entry();
         }
-        // Whoever may read a segment can make looks slow, with locks on the file: no more than a tenth of the time.
-        let took = monotonic_ns().saturating_sub(now_ns);
-        self.look_at_ns = self.look_at_ns.max(now_ns + 10 * took);
+        self.look_at_ns = next_look_ns(now_ns, monotonic_ns());
         Ok(())
     }
 
-    /// How long to sleep on the wake word, of `time`: asks the sender to wake this receiver, which is not certain at once.
+    /// How long to sleep on the wake word, of `time`: asks the sender to wake this receiver, which
+    /// is not certain at once.
     pub(super) fn nap(&mut self, time: Duration) -> Duration {
         let Some(control) = &self.shared.segment.control else {
             self.failed_at = None;
@@ -299,10 +316,11 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // A lease may keep the file and its locks. It needs the lock of its own entry alone.
+        // A lease may keep the file and its locks. It needs that of its own entry alone, and gives
+        // it back at its end.
         let segment = self.segment();
         if Arc::strong_count(&self.shared) > 1 && segment.is_ours() {
-            let busy = self.shared.busy.load(Ordering::Acquire);
+            let busy = self.shared.busy.fetch_or(ORPHANED, Ordering::AcqRel);
             for entry in slots::bits(self.entries & !busy) {
                 lock::give(segment.file(), lock::LEASES + entry);
             }
@@ -364,7 +382,8 @@ pub(super) struct Received {
     pub(super) via: Via,
 }
 
-/// Asks the sender to wake those who sleep here. Until then, which is how long from now at most, nobody does.
+/// Asks the sender to wake those who sleep here. Until then, which is how long from now at most,
+/// nobody does.
 fn ask_to_be_woken(segment: &Segment, control: &Control) -> Duration {
     if lock::share(segment.file(), lock::SLEEPERS) != Ok(true) {
         // Nothing is lost but time.
@@ -390,7 +409,8 @@ fn look(segment: &Segment) -> Result<Option<End>, Error> {
     if segment.control.is_some() && !segment.alive()? {
         return Ok(Some(End::Dead));
     }
-    // A sender whose name was removed goes on here until it has made the next segment, and then says so.
+    // A sender whose name was removed goes on here until it has made the next segment, and then
+    // says so.
     let between = || Ok(segment.control.is_some() && named(segment.name())?.is_none());
     Ok((look == Look::Nameless && !between()?).then_some(End::Replaced))
 }

@@ -26,7 +26,8 @@ impl Cancelled {
     }
 }
 
-/// Ends a wait of the [`Receiver`](crate::Receiver) that it came from, in whatever thread that waits.
+/// Ends a wait of the [`Receiver`](crate::Receiver) that it came from, in whatever thread that
+/// waits.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -56,7 +57,8 @@ impl Canceller {
         Arc::clone(&self.0)
     }
 
-    /// Ends the wait that is going on, or else the next one, with [`Waited::Cancelled`](crate::Waited::Cancelled).
+    /// Ends the wait that is going on, or else the next one, with
+    /// [`Waited::Cancelled`](crate::Waited::Cancelled).
     pub fn cancel(&self) {
         let Cancelled(word) = &*self.0;
         // Release: pairs with the Acquire in `is_set`, for whatever the canceller did before.

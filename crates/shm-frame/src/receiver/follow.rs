@@ -21,15 +21,15 @@ pub enum Followed<'a> {
     Attached(&'a mut Receiver),
     /// The segment ended. The follower looks for the next one.
     Ended(End),
-    /// There is nothing to attach to, and why: no segment, one that a dead sender left ([`Error::Ended`]), or something else. Told
-    /// again only when the reason is another.
+    /// There is nothing to attach to, and why: no segment, one that a dead sender left
+    /// ([`Error::Ended`]), or something else. Told again only when the reason is another.
     Missing(Error),
     /// A [`Canceller`] of the follower was used.
     Cancelled,
 }
 
-/// A receiver that attaches to whatever its name means, now and later: sender and receiver may start in any order, and each may be
-/// restarted.
+/// A receiver that attaches to whatever its name means, now and later: sender and receiver may
+/// start in any order, and each may be restarted.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -119,7 +119,8 @@ impl Follower {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] if the system refuses what it never should. All else is told as [`Followed::Missing`].
+    /// [`Error::System`] if the system refuses what it never should. All else is told as
+    /// [`Followed::Missing`].
     pub fn wait(&mut self, timeout: Duration) -> Result<Followed<'_>, Error> {
         // An attached follower looks at no clock of its own.
         let begun = (!self.attached).then(Instant::now);

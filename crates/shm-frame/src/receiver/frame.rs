@@ -11,21 +11,24 @@ pub enum Waited {
     Frame,
     /// There was none in time.
     Timeout,
-    /// There will be none from this segment. [`Receiver::reopen`](crate::Receiver::reopen) finds the next one.
+    /// There will be none from this segment. [`Receiver::reopen`](crate::Receiver::reopen) finds
+    /// the next one.
     Ended(End),
     /// A [`Canceller`](crate::Canceller) of the receiver was used.
     Cancelled,
 }
 
-/// How [`Receiver::wait`](crate::Receiver::wait) waits. It matters for segments with a control page only: others are polled.
+/// How [`Receiver::wait`](crate::Receiver::wait) waits. It matters for segments with a control page
+/// only: others are polled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitMode {
     /// Sleeps until the sender wakes it, which takes tens of microseconds.
     #[default]
     Sleep,
-    /// On a steady stream sleeps until shortly before the next frame is due, and then watches for it, for 5 % of the time at
-    /// most. Sleeps while frames are irregular, or stop, or come faster than 200 a second.
+    /// On a steady stream sleeps until shortly before the next frame is due, and then watches for
+    /// it, for 5 % of the time at most. Sleeps while frames are irregular, or stop, or come faster
+    /// than 200 a second.
     Predict,
     /// Watches all the time, which takes a processor.
     Spin,
@@ -49,7 +52,8 @@ pub enum Via {
 pub struct Frame {
     /// The sender's count, from 1; without a control page, this receiver's.
     pub number: u64,
-    /// Random, and the same for all frames of one sender: with another session the numbers begin anew. 0 without a control page.
+    /// Random, and the same for all frames of one sender: with another session the numbers begin
+    /// anew. 0 without a control page.
     pub session: u64,
     /// Its size and format.
     pub shape: Shape,
@@ -63,13 +67,15 @@ pub struct Frame {
     pub published_ns: u64,
     /// Unix time in ns at which the picture was taken, if the sender knows.
     pub captured_ns: Option<u64>,
-    /// From before the first byte was written until the receiver had the frame: found it, if it is leased, and else had copied
-    /// it; in ns. By the monotonic clock; without a control page by the wall clock, which has steps of a ms here and may have
-    /// been set in between.
+    /// From before the first byte was written until the receiver had the frame: found it, if it is
+    /// leased, and else had copied it; in ns. By the monotonic clock; without a control page by the
+    /// wall clock, which has steps of a ms here and may have been set in between.
     pub delay_ns: i64,
-    /// It was published before this receiver attached. Then `delay_ns` is its age, and says nothing about the way over.
+    /// It was published before this receiver attached. Then `delay_ns` is its age, and says nothing
+    /// about the way over.
     pub found: bool,
-    /// Frames that were published since the last one taken and never seen here. Unknown, and 0, without a control page.
+    /// Frames that were published since the last one taken and never seen here. Unknown, and 0,
+    /// without a control page.
     pub skipped: u64,
     /// How it came over.
     pub via: Via,

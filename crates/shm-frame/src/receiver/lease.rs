@@ -14,7 +14,8 @@ use crate::{Error, Shape};
 
 /// How a lease keeps its segment.
 pub(super) trait Keep: Deref<Target = Shared> {
-    /// Whether the lease can outlive its receiver, which then has to be told when the entry is free again.
+    /// Whether the lease can outlive its receiver, which then has to be told when the entry is free
+    /// again.
     const LIVES_ON: bool;
 }
 
@@ -75,8 +76,9 @@ impl<S: Keep> Hold<S> {
             .unwrap_or_default()
     }
 
-    /// Whether what was read came from the segment, and this process holds the slot: in a child of a fork nobody may. (The slot's
-    /// sequence says nothing: the sender marks it for a moment whenever it looks for a free one.)
+    /// Whether what was read came from the segment, and this process holds the slot: in a child of
+    /// a fork nobody may. (The slot's sequence says nothing: the sender marks it for a moment
+    /// whenever it looks for a free one.)
     fn is_intact(&self) -> bool {
         self.shared.segment.is_ours() && self.shared.segment.intact()
     }
@@ -97,11 +99,7 @@ impl<S: Keep> Drop for Hold<S> {
             slots::release(control, self.entry.into());
         }
         if S::LIVES_ON {
-            // Release: pairs with the Acquire in `free_entry`.
-            // - The entry must be empty before it is used again.
-            self.shared
-                .busy
-                .fetch_and(!(1 << self.entry), Ordering::Release);
+            self.shared.give(self.entry);
         }
     }
 }
@@ -110,18 +108,20 @@ impl<S: Keep> Drop for Hold<S> {
 ///
 /// # Trust
 ///
-/// Rust promises that the bytes behind a `&[u8]` do not change. Senders of this crate keep that promise for a lease; the
-/// operating system does not enforce it: a process that may write the segment and means harm can change pixels while they are
-/// read. Like a memory-mapped file (the crate `memmap2` says the same of its maps), a lease is sound as long as all processes
-/// that may write the segment are trusted. By default those are the processes of one user. A receiver that does not trust them
-/// [copies](crate::Receiver::copy): the copy is its own.
+/// Rust promises that the bytes behind a `&[u8]` do not change. Senders of this crate keep that
+/// promise for a lease; the operating system does not enforce it: a process that may write the
+/// segment and means harm can change pixels while they are read. Like a memory-mapped file (the
+/// crate `memmap2` says the same of its maps), a lease is sound as long as all processes that may
+/// write the segment are trusted. By default those are the processes of one user. A receiver that
+/// does not trust them [copies](crate::Receiver::copy): the copy is its own.
 pub struct Lease<'a> {
     pub(super) hold: Hold<&'a Shared>,
     pub(super) frame: Frame,
 }
 
-/// A [`Lease`] that borrows nothing: it keeps the memory that it reads by itself, can be sent to another thread, and may outlive
-/// its receiver. Each takes one of the segment's `slots - 2` lease entries until it is dropped.
+/// A [`Lease`] that borrows nothing: it keeps the memory that it reads by itself, can be sent to
+/// another thread, and may outlive its receiver. Each takes one of the segment's `slots - 2` lease
+/// entries until it is dropped.
 ///
 /// What [`Lease`] says of trust is true here, too.
 pub struct OwnedLease {
@@ -142,14 +142,16 @@ macro_rules! lease {
                 self.hold.pixels(self.frame.shape)
             }
 
-            /// The pixels as elements, in the same order. `None`: the frame's elements are of another type.
+            /// The pixels as elements, in the same order. `None`: the frame's elements are of
+            /// another type.
             ///
             /// Pixels begin at a multiple of 8, so they are aligned for every type of element.
             pub fn elements<T: Scalar>(&self) -> Option<&[T]> {
                 self.hold.elements(self.frame.shape)
             }
 
-            /// The bytes that the sender added to the frame: JSON by convention; empty if there are none.
+            /// The bytes that the sender added to the frame: JSON by convention; empty if there are
+            /// none.
             pub fn meta(&self) -> &[u8] {
                 self.hold.meta(self.frame.shape)
             }
@@ -172,9 +174,10 @@ macro_rules! lease {
                 self.hold.copy(self.frame.shape, Target::slice(pixels))
             }
 
-            /// Whether the bytes that were read are the frame. If not, another process truncated or overwrote the segment
-            /// meanwhile, and parts of it were read as zeros: ask before using a result. In a child of a fork it is not: the
-            /// parent has the lease, and may end it at any time.
+            /// Whether the bytes that were read are the frame. If not, another process truncated or
+            /// overwrote the segment meanwhile, and parts of it were read as zeros: ask before
+            /// using a result. In a child of a fork it is not: the parent has the lease, and may
+            /// end it at any time.
             pub fn is_intact(&self) -> bool {
                 self.hold.is_intact()
             }

@@ -35,11 +35,13 @@ use crate::{End, Error, Name};
 const COPIES: u32 = 8;
 /// Copies that are tried by a receiver that can lease, before it does.
 const COPIES_BEFORE_A_LEASE: u32 = 2;
-/// How often to look where nobody wakes. Times in segments without a control page are in whole ms anyway.
+/// How often to look where nobody wakes. Times in segments without a control page are in whole ms
+/// anyway.
 const POLL: Duration = Duration::from_millis(1);
 /// How long to leave a segment alone that ended.
 const LEAVE: Duration = Duration::from_secs(1);
-/// A header that is older than this when a receiver comes to a segment without a control page may be left over.
+/// A header that is older than this when a receiver comes to a segment without a control page may
+/// be left over.
 const STALE_NS: i64 = 1_000_000_000;
 
 /// One of any number of processes that take frames out of a segment.
@@ -65,8 +67,8 @@ const STALE_NS: i64 = 1_000_000_000;
 pub struct Receiver {
     name: Name,
     attached: Result<Attached, End>,
-    /// A segment that ended and may still have the name, and until when not to look at it again: the process that brought its end
-    /// about may have lied.
+    /// A segment that ended and may still have the name, and until when not to look at it again:
+    /// the process that brought its end about may have lied.
     left: Option<(FileId, Instant)>,
     sender_pid: Option<u32>,
     seen: Seen,
@@ -87,7 +89,8 @@ struct Seen {
     came_ns: u64,
     /// The newest frame taken, or refused for its age. Without a control page: how many were taken.
     frame: u64,
-    /// The time stamp of the newest frame taken, or refused for its age, from a segment without a control page.
+    /// The time stamp of the newest frame taken, or refused for its age, from a segment without a
+    /// control page.
     stamp: Option<i64>,
     /// When that frame was taken.
     taken_at: Option<Instant>,
@@ -96,8 +99,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Forgets a number that cannot be, which another process made this receiver believe: numbers only grow while a sender
-    /// lives.
+    /// Forgets a number that cannot be, which another process made this receiver believe: numbers
+    /// only grow while a sender lives.
     fn doubt(&mut self, attached: &Attached) {
         if let Some(latest) = attached
             .control()
@@ -120,7 +123,8 @@ impl Seen {
 enum News {
     /// Something to tell.
     Told(Waited),
-    /// Nothing. It can only change with this wake word (0 without a control page), or when that long has passed.
+    /// Nothing. It can only change with this wake word (0 without a control page), or when that
+    /// long has passed.
     None { wake: u32, rest: Duration },
 }
 
@@ -131,13 +135,14 @@ enum Rest {
 }
 
 impl Receiver {
-    /// Opens the segment that the name means. Its newest frame counts as new if its sender is alive; if that is dead, the
-    /// first [`wait`](Self::wait) says so.
+    /// Opens the segment that the name means. Its newest frame counts as new if its sender is
+    /// alive; if that is dead, the first [`wait`](Self::wait) says so.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is none, [`Error::NotASegment`] or [`Error::NotAFile`] if it is something else,
-    /// [`Error::Version`] if it is of another version, [`Error::Denied`] if this user may not read it.
+    /// [`Error::NotFound`] if there is none, [`Error::NotASegment`] or [`Error::NotAFile`] if it is
+    /// something else, [`Error::Version`] if it is of another version, [`Error::Denied`] if this
+    /// user may not read it.
     pub fn open(name: &Name) -> Result<Self, Error> {
         Self::open_to(name, true)
     }
@@ -161,11 +166,11 @@ impl Receiver {
         Ok(receiver)
     }
 
-    /// Opens the segment that the name means by now, after this one ended. `Ok(false)`: there is none yet. If this one has not
-    /// ended, it stays.
+    /// Opens the segment that the name means by now, after this one ended. `Ok(false)`: there is
+    /// none yet. If this one has not ended, it stays.
     ///
-    /// Frame numbers go on if it has the same sender; else they begin anew, and all frames of the new sender until the
-    /// first one taken count as skipped.
+    /// Frame numbers go on if it has the same sender; else they begin anew, and all frames of the
+    /// new sender until the first one taken count as skipped.
     ///
     /// # Errors
     ///
@@ -245,8 +250,9 @@ impl Receiver {
         self.attached.as_ref().err().copied()
     }
 
-    /// Whether this receiver owns a lease entry: it does if the segment has a control page, this user may write it, and not
-    /// all of its `slots - 2` entries were taken. One that found none looks for one every 0.1 s.
+    /// Whether this receiver owns a lease entry: it does if the segment has a control page, this
+    /// user may write it, and not all of its `slots - 2` entries were taken. One that found none
+    /// looks for one every 0.1 s.
     pub fn can_lease(&self) -> bool {
         self.attached.as_ref().is_ok_and(Attached::can_lease)
     }
@@ -266,8 +272,8 @@ impl Receiver {
         Canceller::new(Arc::clone(self.cancelled.get_or_insert_default()))
     }
 
-    /// Waits until there is a frame newer than the last one taken: asleep, unless it is told to wait
-    /// [otherwise](Self::set_wait_mode).
+    /// Waits until there is a frame newer than the last one taken: asleep, unless it is told to
+    /// wait [otherwise](Self::set_wait_mode).
     ///
     /// # Errors
     ///
@@ -304,11 +310,12 @@ impl Receiver {
         }
     }
 
-    /// Waits until one of several receivers has something to tell, and says which ones do and what, by their index. None: not in
-    /// time.
+    /// Waits until one of several receivers has something to tell, and says which ones do and what,
+    /// by their index. None: not in time.
     ///
-    /// It sleeps until one of them is woken, whatever their [`WaitMode`], on up to 120 segments with a control page; where the
-    /// system is older than Linux 5.16, and with segments without a control page, it looks every few milliseconds.
+    /// It sleeps until one of them is woken, whatever their [`WaitMode`], on up to 120 segments
+    /// with a control page; where the system is older than Linux 5.16, and with segments without a
+    /// control page, it looks every few milliseconds.
     ///
     /// # Errors
     ///
@@ -377,8 +384,8 @@ impl Receiver {
         };
         let now = monotonic_ns();
         let last_chance = attached.ending.is_none();
-        // The look comes first, and then wake word, state, latest in this order: what comes later changes the word, and
-        // the last frame is seen before the end.
+        // The look comes first, and then wake word, state, latest in this order: what comes later
+        // changes the word, and the last frame is seen before the end.
         if attached.look_if_due(now)? {
             self.seen.doubt(attached);
         }
@@ -422,16 +429,17 @@ impl Receiver {
             return;
         };
         let native = attached.control().is_some();
-        // A frame that a dead sender left stays where it is: not to be taken for the next one's. And whatever ended a segment with
-        // a control page may have lied: the sender's next one is another file. A plain one that was replaced is looked at
-        // again at once.
+        // A frame that a dead sender left stays where it is: not to be taken for the next one's.
+        // And whatever ended a segment with a control page may have lied: the sender's next one is
+        // another file. A plain one that was replaced is looked at again at once.
         if native || matches!(end, End::Closed | End::Dead) {
             self.left = Some((attached.segment().id(), Instant::now() + LEAVE));
         }
         self.attached = Err(end);
     }
 
-    /// In a process that was forked: opens the segment anew, since locks and leases so far are the parent's.
+    /// In a process that was forked: opens the segment anew, since locks and leases so far are the
+    /// parent's.
     #[inline]
     fn leave_the_parents(&mut self) -> Result<(), Error> {
         match &self.attached {
@@ -446,8 +454,8 @@ impl Receiver {
         self.reopen().map(drop)
     }
 
-    /// Takes note of the latest frame as if it had been taken. `false`: it is not whole yet, as a segment without a control page
-    /// says, and stays news.
+    /// Takes note of the latest frame as if it had been taken. `false`: it is not whole yet, as a
+    /// segment without a control page says, and stays news.
     fn pass(&mut self) -> bool {
         let Ok(attached) = &self.attached else {
             return true;
@@ -498,7 +506,8 @@ impl Receiver {
         }
     }
 
-    /// When no frame was taken: what [`wait`](Self::wait) does now and then, for those who do without it.
+    /// When no frame was taken: what [`wait`](Self::wait) does now and then, for those who do
+    /// without it.
     fn attend(&mut self) -> Result<(), Error> {
         let now = monotonic_ns();
         let seen = self.seen.frame;
@@ -572,23 +581,25 @@ impl Receiver {
         Ok(Some((hold, frame)))
     }
 
-    /// Takes the latest frame in place. `None`: there is nothing new that is whole, or this receiver
-    /// [cannot lease](Self::can_lease).
+    /// Takes the latest frame in place. `None`: there is nothing new that is whole, or this
+    /// receiver [cannot lease](Self::can_lease).
     ///
-    /// While the lease is held, an old program, which looks at one slot only, may see nothing new: keep it short.
+    /// While the lease is held, an old program, which looks at one slot only, may see nothing new:
+    /// keep it short.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits, [`Error::Ended`] when the segment
-    /// has ended: [`reopen`](Self::reopen) finds the next one.
+    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits,
+    /// [`Error::Ended`] when the segment has ended: [`reopen`](Self::reopen) finds the next one.
     pub fn lease(&mut self) -> Result<Option<Lease<'_>>, Error> {
         let taken = self.take(|shared| &**shared)?;
         Ok(taken.map(|(hold, frame)| Lease { hold, frame }))
     }
 
-    /// The same as [`lease`](Self::lease), for a lease that borrows nothing: it can be kept, queued and sent to other threads.
-    /// Each that is held takes one of the segment's `slots - 2` lease entries, so one receiver may hold several. `None` also when
-    /// no entry is left: [`copy`](Self::copy) then.
+    /// The same as [`lease`](Self::lease), for a lease that borrows nothing: it can be kept, queued
+    /// and sent to other threads. Each that is held takes one of the segment's `slots - 2` lease
+    /// entries, so one receiver may hold several. `None` also when no entry is left:
+    /// [`copy`](Self::copy) then.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -611,13 +622,14 @@ impl Receiver {
         Ok(taken.map(|(hold, frame)| OwnedLease { hold, frame }))
     }
 
-    /// Copies the pixels of the latest frame over what is in `pixels`. `None`: there is nothing new that is whole, and `pixels` is
-    /// empty.
+    /// Copies the pixels of the latest frame over what is in `pixels`. `None`: there is nothing new
+    /// that is whole, and `pixels` is empty.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits, [`Error::NoMemory`] if there is none
-    /// for the copy, [`Error::Ended`] when the segment has ended: [`reopen`](Self::reopen) finds the next one.
+    /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits,
+    /// [`Error::NoMemory`] if there is none for the copy, [`Error::Ended`] when the segment has
+    /// ended: [`reopen`](Self::reopen) finds the next one.
     pub fn copy(&mut self, pixels: &mut Vec<u8>) -> Result<Option<Frame>, Error> {
         self.copy_to(&mut Target::vec(pixels), None)
     }
@@ -635,13 +647,13 @@ impl Receiver {
         self.copy_to(&mut Target::vec(pixels), Some(meta))
     }
 
-    /// The same into a slice, which must be as long as the frame. `None`: there is nothing new that is whole, and the slice holds
-    /// zeros, or what it held if nothing was tried.
+    /// The same into a slice, which must be as long as the frame. `None`: there is nothing new that
+    /// is whole, and the slice holds zeros, or what it held if nothing was tried.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if the frame is of another length, which says its shape; that frame is not taken. Else as for
-    /// [`copy`](Self::copy).
+    /// [`Error::Length`] if the frame is of another length, which says its shape; that frame is not
+    /// taken. Else as for [`copy`](Self::copy).
     pub fn copy_to_slice(&mut self, pixels: &mut [u8]) -> Result<Option<Frame>, Error> {
         self.copy_to(&mut Target::slice(pixels), None)
     }

@@ -17,18 +17,20 @@ use crate::{Error, Name};
 const AFTERWARDS: Duration = Duration::from_millis(3 * 100);
 const _: () = assert!(AFTERWARDS.as_millis() == 3 * LOOK.as_millis());
 
-/// A descriptor that becomes readable when there is news under a name: for `poll(2)`, `epoll(7)`, and the event loops above
-/// them.
+/// A descriptor that becomes readable when there is news under a name: for `poll(2)`, `epoll(7)`,
+/// and the event loops above them.
 ///
-/// News is a frame, a segment that appeared, and one that ended. A thread of the notifier's own waits for it; it leases
-/// nothing, and copies nothing. Take the frames with a [`Follower`] or a [`Receiver`](crate::Receiver) of your own: first
-/// [`clear`](Self::clear), then take all there is, then wait for the descriptor again. In this order no news is lost. There may be
-/// nothing when you look: the descriptor becomes readable a second time shortly after a segment appeared or ended.
+/// News is a frame, a segment that appeared, and one that ended. A thread of the notifier's own
+/// waits for it; it leases nothing, and copies nothing. Take the frames with a [`Follower`] or a
+/// [`Receiver`](crate::Receiver) of your own: first [`clear`](Self::clear), then take all there is,
+/// then wait for the descriptor again. In this order no news is lost. There may be nothing when you
+/// look: the descriptor becomes readable a second time shortly after a segment appeared or ended.
 ///
-/// Each waiter needs a notifier of its own, since clearing is for all. The thread ends when the notifier is dropped. In a
-/// child of a fork there is no such thread: make another notifier there.
+/// Each waiter needs a notifier of its own, since clearing is for all. The thread ends when the
+/// notifier is dropped. In a child of a fork there is no such thread: make another notifier there.
 ///
-/// With tokio, as in `examples/tokio.rs` (before tokio 1.54, `AsyncFd::with_interest` does the same):
+/// With tokio, as in `examples/tokio.rs` (before tokio 1.54, `AsyncFd::with_interest` does the
+/// same):
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -142,7 +144,8 @@ impl Drop for Notifier {
     }
 }
 
-/// The thread: tells of all that happens, and of that which others may find out later a second time.
+/// The thread: tells of all that happens, and of that which others may find out later a second
+/// time.
 fn watch(mut follower: Follower, event: &EventFd) {
     leave_signals_to_others();
     let tell = || {
@@ -187,8 +190,8 @@ fn watch(mut follower: Follower, event: &EventFd) {
     }
 }
 
-/// Blocks the signals that may be sent to any thread, so that handlers of the program do not run in this one. Those of faults
-/// stay: one of them is the guard's.
+/// Blocks the signals that may be sent to any thread, so that handlers of the program do not run in
+/// this one. Those of faults stay: one of them is the guard's.
 fn leave_signals_to_others() {
     let mut others = SigSet::all();
     for fault in [

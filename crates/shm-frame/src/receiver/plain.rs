@@ -14,9 +14,11 @@ use crate::{Error, Shape};
 
 /// How long to watch such a segment for a whole frame before each copy.
 const PLAIN_WATCH: Duration = Duration::from_micros(100);
-/// How long such a segment may have new frames and none that is whole before a still picture is looked for.
+/// How long such a segment may have new frames and none that is whole before a still picture is
+/// looked for.
 pub(super) const PLAIN_STARVING: Duration = Duration::from_millis(50);
-/// How long to wait there for the next frame to be begun: no longer than such a sender takes for one.
+/// How long to wait there for the next frame to be begun: no longer than such a sender takes for
+/// one.
 const PLAIN_NEXT: Duration = Duration::from_millis(20);
 
 /// Copies the latest frame of a segment without a control page over what is in `pixels`.
@@ -61,8 +63,8 @@ pub(super) fn copy_plain(
 /// A frame, and what its header claims.
 type Copied = (FrameHeader, Result<Shape, Error>);
 
-/// Copies a frame whose header says, before and after, that it is whole. Between the two looks the sender may have
-/// written any number of frames within one ms.
+/// Copies a frame whose header says, before and after, that it is whole. Between the two looks the
+/// sender may have written any number of frames within one ms.
 fn copy_between_writes(
     attached: &Attached,
     seen: &Seen,
@@ -91,9 +93,10 @@ fn copy_between_writes(
     None
 }
 
-/// Copies a still picture from a sender that begins the next frame as soon as one is whole, so that no time is left in
-/// between to copy one: whatever is the same in two copies, with a new frame begun in between, is what the sender writes
-/// again and again. A moving picture from such a sender is torn, and thrown away.
+/// Copies a still picture from a sender that begins the next frame as soon as one is whole, so that
+/// no time is left in between to copy one: whatever is the same in two copies, with a new frame
+/// begun in between, is what the sender writes again and again. A moving picture from such a sender
+/// is torn, and thrown away.
 fn copy_still_picture(
     attached: &Attached,
     seen: &Seen,
@@ -133,7 +136,8 @@ fn copy_still_picture(
 }
 
 impl Seen {
-    /// Whether a header without a control page is that of a frame that was not taken yet, whole or not.
+    /// Whether a header without a control page is that of a frame that was not taken yet, whole or
+    /// not.
     pub(super) fn is_news(&self, header: FrameHeader) -> bool {
         header != FrameHeader::default() && self.stamp != Some(header.timestamp_ms)
     }

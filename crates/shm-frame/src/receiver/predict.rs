@@ -1,16 +1,19 @@
 //! When the next frame is due, by those that came before.
 //!
-//! A process that sleeps takes tens of microseconds to be woken, one that watches a word takes none and a whole core. On a
-//! steady stream both can be had: sleep until shortly before the next frame is due, then watch. Each frame is
-//! expected one period after the one before it; how far the last ones were off says from when until when to watch.
+//! A process that sleeps takes tens of microseconds to be woken, one that watches a word takes none
+//! and a whole core. On a steady stream both can be had: sleep until shortly before the next frame
+//! is due, then watch. Each frame is expected one period after the one before it; how far the last
+//! ones were off says from when until when to watch.
 
 use std::ops::Range;
 
 /// How many frames are remembered.
 const FRAMES: usize = 16;
-/// How many of them may be off in either direction before that counts: a busy machine delays one now and then.
+/// How many of them may be off in either direction before that counts: a busy machine delays one
+/// now and then.
 const OUTLIERS: usize = 2;
-/// What a timer and an idle processor take to wake a process up: 50 us of timer slack (prctl(2)), and what was measured.
+/// What a timer and an idle processor take to wake a process up: 50 us of timer slack (prctl(2)),
+/// and what was measured.
 const WAKE_NS: i64 = 200_000;
 /// How long to go on after the latest that is expected.
 const GRACE_NS: i64 = 50_000;
@@ -38,7 +41,8 @@ struct Expected {
 }
 
 impl Predictor {
-    /// Takes note of a frame that was published then. What somebody else made up makes predictions bad, no worse.
+    /// Takes note of a frame that was published then. What somebody else made up makes predictions
+    /// bad, no worse.
     pub(crate) fn published(&mut self, frame: u64, ns: u64) {
         let ns = ns.cast_signed();
         let last = self.last.replace((frame, ns));

@@ -1,9 +1,11 @@
 //! Whose a name is: making a segment, giving it a name, replacing and removing it.
 //!
-//! Two locks say whose a name is ([`lock`]): the sender holds [`lock::LIFE`] on the file it made, from before that has a name;
-//! [`lock::NAME`] is the right to change what the name means. To replace or remove a segment: open it, take `NAME` on it, and
-//! check that the name still means this file; else begin again. To probe first and rename then would give a name two owners.
+//! Two locks say whose a name is ([`lock`]): the sender holds [`lock::LIFE`] on the file it made,
+//! from before that has a name; [`lock::NAME`] is the right to change what the name means. To
+//! replace or remove a segment: open it, take `NAME` on it, and check that the name still means
+//! this file; else begin again. To probe first and rename then would give a name two owners.
 
+use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -30,13 +32,14 @@ use crate::{Error, Holder, Name};
 
 /// How often to begin again when other processes keep changing the name.
 const TRIES: u32 = 100;
-/// How long, in ms, a new sender waits for another process to let go of [`lock::NAME`]: that watches a segment for 200 ms at
-/// most.
+/// How long, in ms, a new sender waits for another process to let go of [`lock::NAME`]: that
+/// watches a segment for 200 ms at most.
 const NAME_LOCK_TRIES: u32 = 2000;
 /// The same for a sender at work, which has frames to publish and can try again.
 const NAME_LOCK_TRIES_AT_WORK: u32 = 20;
 
-/// Prefix of the temporary name used while a segment is replaced. The inode of the replaced one follows.
+/// Prefix of the temporary name used while a segment is replaced. The inode of the replaced one
+/// follows.
 pub(crate) const TEMPORARY: &str = ".shm-frame-";
 
 impl Found {
@@ -47,7 +50,8 @@ impl Found {
         Ok(named(&self.name)? == Some(self.id()))
     }
 
-    /// Removes the name, which the caller [owns](Self::own_name), and a temporary one that belongs to it.
+    /// Removes the name, which the caller [owns](Self::own_name), and a temporary one that belongs
+    /// to it.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         fs::remove_file(self.name.path())
             .map_err(|error| unchanged(&self.name, "unlink", error))?;
@@ -115,7 +119,8 @@ pub(crate) struct Plan {
 }
 
 impl Segment {
-    /// Makes a segment under a name that is nobody's, or a dead sender's, or with `replace` anybody's.
+    /// Makes a segment under a name that is nobody's, or a dead sender's, or with `replace`
+    /// anybody's.
     pub(crate) fn create(name: &Name, plan: Plan, replace: bool) -> Result<Self, Error> {
         let segment = match Self::unnamed(name, plan) {
             Err(error @ Error::NoRoom { .. }) => {
@@ -150,8 +155,9 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`Error::TakenOver`] when the name is another sender's by now. [`Error::Busy`] when another process does not let go of
-    /// [`lock::NAME`]: after some time if this one is `patient`, else at once.
+    /// [`Error::TakenOver`] when the name is another sender's by now. [`Error::Busy`] when another
+    /// process does not let go of [`lock::NAME`]: after some time if this one is `patient`, else at
+    /// once.
     pub(crate) fn create_next(&self, plan: Plan, patient: bool) -> Result<Self, Error> {
         let tries = if patient { NAME_LOCK_TRIES_AT_WORK } else { 1 };
         // First: to reserve the memory in vain takes longer than anything else.
@@ -207,7 +213,8 @@ impl Segment {
         Ok(())
     }
 
-    /// The same, when the segment of a dead sender was just removed: its receivers let go of its memory within their next look.
+    /// The same, when the segment of a dead sender was just removed: its receivers let go of its
+    /// memory within their next look.
     fn unnamed_after_making_room(name: &Name, plan: Plan, removed: &Found) -> Result<Self, Error> {
         for looks in 0..20 {
             match Self::unnamed(name, plan) {
@@ -215,7 +222,8 @@ impl Segment {
                 result => return result,
             }
             if looks == 10 {
-                // A receiver that is stopped still has it. The owner is dead, and receivers are guarded against truncation.
+                // A receiver that is stopped still has it. The owner is dead, and receivers are
+                // guarded against truncation.
                 removed
                     .file
                     .set_len(0)
@@ -248,7 +256,8 @@ impl Segment {
     /// Puts this segment in the place of `last`, whose [`lock::NAME`] the caller holds.
     fn rename_over(&self, last: FileId) -> Result<(), Error> {
         remove_successor(last);
-        // The first of these names may be taken by another user, who means to be in the way. The others nobody knows before.
+        // The first of these names may be taken by another user, who means to be in the way. The
+        // others nobody knows before.
         let names = (0..8).map(|i| {
             let mut temporary = successor(last);
             if i > 0 {
@@ -273,7 +282,8 @@ impl Segment {
         })
     }
 
-    /// Gives the memory back, of a segment that is worth nothing any more. Receivers see that it is truncated.
+    /// Gives the memory back, of a segment that is worth nothing any more. Receivers see that it is
+    /// truncated.
     pub(crate) fn give_up(&self) -> Result<(), Error> {
         self.file
             .set_len(0)
@@ -331,23 +341,25 @@ impl Segment {
     }
 }
 
-/// The temporary path of a segment before it takes the place of `last`. It has the inode of the file whose [`lock::NAME`] gives
-/// the right to touch it, and receivers do not look at it.
+/// The temporary path of a segment before it takes the place of `last`. It has the inode of the
+/// file whose [`lock::NAME`] gives the right to touch it, and receivers do not look at it.
 fn successor(last: FileId) -> PathBuf {
     PathBuf::from(DIRECTORY).join(format!("{TEMPORARY}{}", last.inode))
 }
 
-/// Removes the temporary name that a sender leaves when it is killed between link and rename. The caller holds the
-/// [`lock::NAME`] of `last`.
+/// Removes the temporary name that a sender leaves when it is killed between link and rename. The
+/// caller holds the [`lock::NAME`] of `last`.
 fn remove_successor(last: FileId) {
     // There hardly ever is one, and another user's cannot be removed.
     let _ = fs::remove_file(successor(last));
 }
 
-/// Reserves the memory, so that a full `/dev/shm` is an error here, not a SIGBUS at the first write.
+/// Reserves the memory, so that a full `/dev/shm` is an error here, not a SIGBUS at the first
+/// write.
 fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<(), Error> {
     let len = i64::try_from(geometry.len()).expect("a geometry's length fits in an isize");
-    // A signal may interrupt it; bounded, since a timer may send them faster than pages are reserved.
+    // A signal may interrupt it; bounded, since a timer may send them faster than pages are
+    // reserved.
     for _ in 0..TRIES {
         match posix_fallocate(file, 0, len) {
             Ok(()) => return Ok(()),
@@ -373,6 +385,9 @@ fn available(name: &Name) -> Result<u64, Error> {
 
 /// Processes of this user that map segments without a name: what they hold, no list of files shows.
 fn holders() -> Vec<Holder> {
+    let files = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
+    let named = files.filter_map(|file| Some(file.metadata().ok()?.ino()));
+    let named: HashSet<_> = named.collect();
     let mut holders = Vec::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
@@ -384,7 +399,7 @@ fn holders() -> Vec<Holder> {
         let (Some(pid), Ok(maps)) = (pid, fs::read_to_string(process.path().join("maps"))) else {
             continue;
         };
-        let bytes = held_without_a_name(&maps);
+        let bytes = held_without_a_name(&maps, &named);
         if bytes > 0 {
             let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             holders.push(Holder::new(pid, command.trim_end().to_owned(), bytes));
@@ -393,20 +408,27 @@ fn holders() -> Vec<Holder> {
     holders
 }
 
-/// Bytes that the lines of a `/proc/PID/maps` have of removed files in `/dev/shm`; see `proc_pid_maps(5)`.
-fn held_without_a_name(maps: &str) -> u64 {
+/// Bytes that the lines of a `/proc/PID/maps` have of files in `/dev/shm` of which none is `named`;
+/// see `proc_pid_maps(5)`. By their inodes: a file that was made without a name is "(deleted)"
+/// there for good.
+fn held_without_a_name(maps: &str, named: &HashSet<u64>) -> u64 {
     let bytes = |line: &str| {
         if !line.ends_with(" (deleted)") || !line.contains(&format!(" {DIRECTORY}/")) {
             return None;
         }
-        let (from, to) = line.split_whitespace().next()?.split_once('-')?;
+        // Address, permissions, offset, device, inode.
+        let mut words = line.split_whitespace();
+        let (from, to) = words.next()?.split_once('-')?;
+        let inode = words.nth(3)?.parse().ok()?;
         let address = |text| u64::from_str_radix(text, 16).ok();
-        address(to)?.checked_sub(address(from)?)
+        let bytes = address(to)?.checked_sub(address(from)?)?;
+        (!named.contains(&inode)).then_some(bytes)
     };
     maps.lines().filter_map(bytes).sum()
 }
 
-/// Removes a dead sender's segment, if a new one does not fit beside it but fits in its place; else fails with `error`.
+/// Removes a dead sender's segment, if a new one does not fit beside it but fits in its place; else
+/// fails with `error`.
 fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Result<Found, Error> {
     let Some(found) = Found::open(name)? else {
         return Err(error);
@@ -436,11 +458,12 @@ mod tests {
     #[test]
     fn removed_segments_that_a_process_maps_are_counted() {
         let maps = "\
-7f0000000000-7f0000300000 r--s 00000000 00:1a 12 /dev/shm/cam (deleted)
-7f0000300000-7f0000301000 rw-s 00300000 00:1a 12 /dev/shm/cam (deleted)
-7f0000400000-7f0000700000 r--s 00000000 00:1a 13 /dev/shm/alive
-7f0000800000-7f0000900000 r--s 00000000 00:1b 14 /tmp/other (deleted)
+7f0000000000-7f0000300000 r--s 00000000 00:1a 12                 /dev/shm/cam (deleted)
+7f0000300000-7f0000301000 rw-s 00300000 00:1a 12                 /dev/shm/#12 (deleted)
+7f0000400000-7f0000700000 r--s 00000000 00:1a 13                 /dev/shm/alive
+7f0000500000-7f0000600000 rw-s 00000000 00:1a 15                 /dev/shm/#15 (deleted)
+7f0000800000-7f0000900000 r--s 00000000 00:1b 14                 /tmp/other (deleted)
 ";
-        assert_eq!(held_without_a_name(maps), 0x30_1000);
+        assert_eq!(held_without_a_name(maps, &[13, 15].into()), 0x30_1000);
     }
 }

@@ -1,18 +1,21 @@
 //! Copying pixels, at the same speed whatever the alignment.
 //!
-//! The C library's memcpy fell from 40 GB/s to 3 where source and destination differ by 8 modulo 4096, and pixels at
-//! offset 24 copied from or to a large `Vec`, which begins at 16, are exactly that. Loads and stores of 32 bytes, four
-//! at a time, are level at every offset. And cache lines fetched before they are needed, which is a copy, too.
+//! The C library's memcpy fell from 40 GB/s to 3 where source and destination differ by 8 modulo
+//! 4096, and pixels at offset 24 copied from or to a large `Vec`, which begins at 16, are exactly
+//! that. Loads and stores of 32 bytes, four at a time, are level at every offset. And cache lines
+//! fetched before they are needed, which is a copy, too.
 
 #![expect(unsafe_code, reason = "shared memory")]
 
-/// So many bytes are cold at any rate: two frames and two slots push each other out of most processors' caches.
+/// So many bytes are cold at any rate: two frames and two slots push each other out of most
+/// processors' caches.
 const COLD_FROM: usize = 4 << 20;
 
-/// Copies `len` bytes, of which another process may be writing either side: then bytes that are torn arrive.
+/// Copies `len` bytes, of which another process may be writing either side: then bytes that are
+/// torn arrive.
 ///
-/// Such a race has no meaning in Rust between plain accesses. So where it matters the bytes are moved by assembly, which the
-/// compiler does not look into, or by atomics.
+/// Such a race has no meaning in Rust between plain accesses. So where it matters the bytes are
+/// moved by assembly, which the compiler does not look into, or by atomics.
 ///
 /// # Safety
 ///
@@ -29,10 +32,11 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
 
 /// Copies `len` bytes into a slot. When it returns, a Release store publishes them.
 ///
-/// A slot that is `cold`, or large, is written past the cache: a store would first fetch what it is about to overwrite. Measured
-/// at 60 frames/s, that takes 60 us instead of 80 at 640x404x3, 490 instead of 700 at 1920x1080x3, and readers take no
-/// longer; the same holds from 12 kB on and up to 4000 frames/s. Flat out a small slot is still in the cache, where writing it
-/// takes 24 us, and past it 38.
+/// A slot that is `cold`, or large, is written past the cache: a store would first fetch what it is
+/// about to overwrite. Measured at 60 frames/s, that takes 60 us instead of 80 at 640x404x3, 490
+/// instead of 700 at 1920x1080x3, and readers take no longer; the same holds from 12 kB on and up
+/// to 4000 frames/s. Flat out a small slot is still in the cache, where writing it takes 24 us, and
+/// past it 38.
 ///
 /// # Safety
 ///
@@ -47,14 +51,15 @@ pub(crate) unsafe fn copy_into_slot(dst: *mut u8, src: *const u8, len: usize, co
     unsafe { copy(dst, src, len) }
 }
 
-/// Has the processor fetch a cache line, for itself alone if it is to be written. The line of another core takes as long
-/// as all the instructions of a publication, and several at a time take no longer than one.
+/// Has the processor fetch a cache line, for itself alone if it is to be written. The line of
+/// another core takes as long as all the instructions of a publication, and several at a time take
+/// no longer than one.
 pub(crate) fn fetch(line: *const u8, write: bool) {
     #[cfg(target_arch = "x86_64")]
     if write {
-        // By hand: the compiler makes a fetch for reading of it, unless it may rely on the instruction. Every 64-bit processor
-        // takes it, as a hint or as nothing.
-        // SAFETY: a hint touches no memory, whatever the address (Intel SDM 2B, PREFETCHW).
+        // By hand: the compiler makes a fetch for reading of it, unless it may rely on the
+        // instruction. Every 64-bit processor takes it, as a hint or as nothing. SAFETY: a hint
+        // touches no memory, whatever the address (Intel SDM 2B, PREFETCHW).
         unsafe {
             std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
         }
@@ -74,8 +79,8 @@ pub(crate) fn fetch(line: *const u8, write: bool) {
 /// As for [`copy`].
 unsafe fn bytes(dst: *mut u8, src: *const u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: `len` readable bytes at `src`, `len` writable ones at `dst`; the direction flag is clear on entry to any function
-    // (System V ABI, 3.2.1).
+    // SAFETY: `len` readable bytes at `src`, `len` writable ones at `dst`; the direction flag is
+    // clear on entry to any function (System V ABI, 3.2.1).
     unsafe {
         std::arch::asm!(
             "rep movsb",
@@ -91,10 +96,12 @@ unsafe fn bytes(dst: *mut u8, src: *const u8, len: usize) {
 
         const WORD: usize = size_of::<u64>();
         let mut at = 0;
-        // Words where both sides are aligned: pixels begin at a multiple of 8, and so do large allocations.
+        // Words where both sides are aligned: pixels begin at a multiple of 8, and so do large
+        // allocations.
         if (src as usize | dst as usize).is_multiple_of(WORD) {
             while at + WORD <= len {
-                // SAFETY: at + WORD <= len, and the address is aligned; every access to these bytes is atomic here.
+                // SAFETY: at + WORD <= len, and the address is aligned; every access to these bytes
+                // is atomic here.
                 let from = unsafe { &*src.add(at).cast::<AtomicU64>() };
                 // SAFETY: as above.
                 let to = unsafe { &*dst.add(at).cast::<AtomicU64>() };
@@ -131,8 +138,9 @@ unsafe fn avx2(dst: *mut u8, src: *const u8, len: usize, past_the_cache: bool) {
     let steps = (len - head) / STEP;
     let end = head + steps * STEP;
     if steps > 0 && past_the_cache {
-        // SAFETY: steps * STEP bytes from `head` on are readable and writable; dst + head is a multiple of LINE, as vmovntdq wants
-        // of 32. The sfence: neither a Release store nor fence(Release) orders stores past the cache on x86 (Intel SDM 3A, 9.2.2).
+        // SAFETY: steps * STEP bytes from `head` on are readable and writable; dst + head is a
+        // multiple of LINE, as vmovntdq wants of 32. The sfence: neither a Release store nor
+        // fence(Release) orders stores past the cache on x86 (Intel SDM 3A, 9.2.2).
         unsafe {
             asm!(
                 "2:",
@@ -189,8 +197,8 @@ unsafe fn avx2(dst: *mut u8, src: *const u8, len: usize, past_the_cache: bool) {
     }
     // SAFETY: end <= len.
     unsafe { less_than_a_step(dst.wrapping_add(end), src.wrapping_add(end), len - end) };
-    // The compiler, which does this after code of its own, does not know what the assembly left in the registers: code with
-    // 16-byte vectors, which is most of what comes next, would be slower.
+    // The compiler, which does this after code of its own, does not know what the assembly left in
+    // the registers: code with 16-byte vectors, which is most of what comes next, would be slower.
     std::arch::x86_64::_mm256_zeroupper();
 }
 

@@ -1,10 +1,12 @@
 //! Forks made harmless.
 //!
-//! A lock belongs to the open file description, which a forked child shares: it would keep its parent's locks alive, and its copy of
-//! a sender or a lease would act on the parent's segment when it is dropped. So a handler runs in every child (`pthread_atfork(3)`):
-//! it counts, so that whatever was opened before the fork is known to be the parent's, and it puts `/dev/null` in the place
-//! of each registered descriptor, which lets go of the description and keeps the number. Mappings are made by way of another
-//! description ([`super::mapping`]), since a mapping keeps its own alive, too.
+//! A lock belongs to the open file description, which a forked child shares: it would keep its
+//! parent's locks alive, and its copy of a sender or a lease would act on the parent's segment when
+//! it is dropped. So a handler runs in every child (`pthread_atfork(3)`): it counts, so that
+//! whatever was opened before the fork is known to be the parent's, and it puts `/dev/null` in the
+//! place of each registered descriptor, which lets go of the description and keeps the number.
+//! Mappings are made by way of another description ([`super::mapping`]), since a mapping keeps its
+//! own alive, too.
 
 #![expect(unsafe_code, reason = "pthread_atfork and dup3")]
 
@@ -20,7 +22,8 @@ use nix::libc;
 
 use super::lock;
 
-/// Descriptors at one time whose locks a child must not keep; one for each sender, receiver and lease that lives on its own.
+/// Descriptors at one time whose locks a child must not keep; one for each sender, receiver and
+/// lease that lives on its own.
 const MAX_FILES: usize = 1024;
 const NONE: i32 = -1;
 
@@ -40,7 +43,8 @@ static NULL: AtomicI32 = AtomicI32::new(NONE);
 
 /// Runs before fork(2), in the thread that calls it.
 unsafe extern "C" fn before_fork() {
-    // Pairs with the fence in `OwnFile::open`: either that finds this fork, or the child finds the file in the table.
+    // Pairs with the fence in `OwnFile::open`: either that finds this fork, or the child finds the
+    // file in the table.
     BEGUN.fetch_add(1, Ordering::SeqCst);
     fence(Ordering::SeqCst);
 }
@@ -50,7 +54,8 @@ unsafe extern "C" fn in_parent() {
     OVER.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Runs in the child, before fork(2) returns there. It only stores and makes system calls, so it is async-signal-safe.
+/// Runs in the child, before fork(2) returns there. It only stores and makes system calls, so it is
+/// async-signal-safe.
 unsafe extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     // Whatever other threads were about, they are not in this process.
@@ -74,8 +79,8 @@ fn watch() {
             null.as_ref().map_or(NONE, AsRawFd::as_raw_fd),
             Ordering::Relaxed,
         );
-        // SAFETY: the handlers have no arguments, and the child's makes async-signal-safe calls only. Without memory for the
-        // registration, its only failure, forks go unnoticed.
+        // SAFETY: the handlers have no arguments, and the child's makes async-signal-safe calls
+        // only. Without memory for the registration, its only failure, forks go unnoticed.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
         null
     });
@@ -96,8 +101,9 @@ pub(crate) struct OwnFile {
 }
 
 impl OwnFile {
-    /// Opens a file that no child of a fork keeps open: not even one that another thread makes between the two steps, opening
-    /// it and putting it in the table. Then it is opened again; the child has a description on which there never is a lock.
+    /// Opens a file that no child of a fork keeps open: not even one that another thread makes
+    /// between the two steps, opening it and putting it in the table. Then it is opened again; the
+    /// child has a description on which there never is a lock.
     pub(crate) fn open(open: impl Fn() -> io::Result<File>) -> io::Result<Self> {
         watch();
         for _ in 0..TRIES {
@@ -119,7 +125,8 @@ impl OwnFile {
 
     fn registered(file: File) -> Self {
         let number = file.as_raw_fd();
-        // With the table full, a child of a fork keeps this file's locks alive, as without this module.
+        // With the table full, a child of a fork keeps this file's locks alive, as without this
+        // module.
         let registered = FILES.iter().find(|entry| {
             entry
                 .compare_exchange(NONE, number, Ordering::Relaxed, Ordering::Relaxed)
@@ -156,7 +163,8 @@ impl AsFd for OwnFile {
 impl Drop for OwnFile {
     fn drop(&mut self) {
         if !self.is_ours() {
-            // The handler has emptied the entry, which may be another file's by now, and the locks are the parent's.
+            // The handler has emptied the entry, which may be another file's by now, and the locks
+            // are the parent's.
             return;
         }
         // Before the number is closed and can be another file's.
@@ -165,5 +173,49 @@ impl Drop for OwnFile {
         }
         // A child that was forked since has the description open. It keeps no locks alive.
         lock::give_all(&self.file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// What a fork of another thread does here.
+    fn fork_elsewhere() {
+        // SAFETY: it only counts.
+        unsafe { before_fork() };
+        // SAFETY: as above.
+        unsafe { in_parent() };
+    }
+
+    #[test]
+    fn a_file_that_was_opened_while_another_thread_forked_is_opened_again() {
+        let opened = Cell::new(0);
+        let file = OwnFile::open(|| {
+            opened.set(opened.get() + 1);
+            let file = File::open("/dev/null");
+            if opened.get() <= 3 {
+                fork_elsewhere();
+            }
+            file
+        });
+        assert!(file.unwrap().is_ours());
+        assert!(opened.get() > 3, "opened {} times", opened.get());
+    }
+
+    #[test]
+    fn a_process_that_forks_all_the_time_opens_files_all_the_same() {
+        OwnFile::open(|| {
+            fork_elsewhere();
+            File::open("/dev/null")
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn errors_of_opening_are_told() {
+        let error = OwnFile::open(|| File::open("/dev/null/nothing")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 }

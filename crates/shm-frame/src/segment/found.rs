@@ -52,7 +52,8 @@ pub(crate) enum Contents {
     Version(u32),
     /// It begins with a header that makes sense, and has so many bytes.
     Plain(usize),
-    /// It begins with 24 zeros, which are a header that was not written yet or anything else, and has so many bytes.
+    /// It begins with 24 zeros, which are a header that was not written yet or anything else, and
+    /// has so many bytes.
     Blank(usize),
     /// None of these, and what it is instead.
     Other(String),
@@ -104,7 +105,8 @@ impl Found {
             Err(Errno::EISDIR) => return Err(not("a directory")),
             Err(Errno::ENXIO) => return Err(not("a socket or a device")),
             Err(Errno::EACCES | Errno::EPERM) => return Err(denied(name)),
-            // Another process has a lease on the file (F_SETLEASE), which opening it for writing would break.
+            // Another process has a lease on the file (F_SETLEASE), which opening it for writing
+            // would break.
             Err(Errno::EAGAIN) => {
                 return Err(Error::Busy {
                     name: name.clone(),

@@ -1,12 +1,14 @@
 //! No SIGBUS when another process truncates a segment.
 //!
-//! A page of a mapping that lies beyond the end of its file cannot be touched: the kernel sends SIGBUS (mmap(2)). A
-//! `/dev/shm` file cannot be sealed against that. So every mapping stands in a table, and a handler looks the address
-//! up there, maps zero pages from it to the mapping's end, and sets a flag that is asked before anything read from the
-//! mapping counts. Faults elsewhere go to the handler that was there before.
+//! A page of a mapping that lies beyond the end of its file cannot be touched: the kernel sends
+//! SIGBUS (mmap(2)). A `/dev/shm` file cannot be sealed against that. So every mapping stands in a
+//! table, and a handler looks the address up there, maps zero pages from it to the mapping's end,
+//! and sets a flag that is asked before anything read from the mapping counts. Faults elsewhere go
+//! to the handler that was there before.
 //!
-//! Two things take this protection away, and no library can prevent them: a thread that blocks SIGBUS dies of a fault
-//! (sigprocmask(2)), and a later `sigaction` for SIGBUS that does not call the handler before it replaces this one.
+//! Two things take this protection away, and no library can prevent them: a thread that blocks
+//! SIGBUS dies of a fault (sigprocmask(2)), and a later `sigaction` for SIGBUS that does not call
+//! the handler before it replaces this one.
 
 #![expect(unsafe_code, reason = "shared memory")]
 
@@ -23,8 +25,8 @@ use crate::protocol::layout::PAGE;
 /// Mappings at one time in one process; a sender or a receiver has two.
 pub(crate) const MAX_MAPPINGS: usize = 1024;
 
-/// A mapping in one word, so that the handler never sees the base of one and the length of another: page number of the base,
-/// then the count of pages, then whether it may be written.
+/// A mapping in one word, so that the handler never sees the base of one and the length of another:
+/// page number of the base, then the count of pages, then whether it may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     base_page: u64,
@@ -34,7 +36,8 @@ struct Range {
 
 /// Bits of a count of pages: 256 GiB.
 const COUNT_BITS: u32 = 26;
-/// Bits of a page number. User space ends at 2^47 on x86-64 and at 2^48 on ARM64, unless a program asks for more.
+/// Bits of a page number. User space ends at 2^47 on x86-64 and at 2^48 on ARM64, unless a program
+/// asks for more.
 const BASE_BITS: u32 = 63 - COUNT_BITS;
 
 impl Range {
@@ -71,7 +74,8 @@ impl Range {
     }
 }
 
-/// `si_code` of SIGBUS, which the crate libc lacks: no physical address behind the page, and a machine check (asm-generic/siginfo.h).
+/// `si_code` of SIGBUS, which the crate libc lacks: no physical address behind the page, and a
+/// machine check (asm-generic/siginfo.h).
 const BUS_ADRERR: c_int = 2;
 const BUS_MCEERR_AR: c_int = 4;
 
@@ -104,8 +108,8 @@ impl Guard {
     ///
     /// # Safety
     ///
-    /// The bytes are a shared mapping of the caller's, which outlives the guard, and whose contents may be replaced by zeros at
-    /// any time. `writable` says whether it is mapped for writing.
+    /// The bytes are a shared mapping of the caller's, which outlives the guard, and whose contents
+    /// may be replaced by zeros at any time. `writable` says whether it is mapped for writing.
     pub(crate) unsafe fn new(base: usize, len: usize, writable: bool) -> Option<Self> {
         install();
         let range = Range::new(base, len, writable)?;
@@ -123,8 +127,8 @@ impl Guard {
         Some(Self(index))
     }
 
-    /// Whether a page of the mapping was missing when it was touched: bytes that were read since are zeros, bytes that were
-    /// written are lost.
+    /// Whether a page of the mapping was missing when it was touched: bytes that were read since
+    /// are zeros, bytes that were written are lost.
     pub(crate) fn hit(&self) -> bool {
         // Acquire: pairs with the Release in the handler, for a lease that another thread reads.
         TABLE[self.0].hit.load(Ordering::Acquire)
@@ -158,7 +162,8 @@ fn set_handler() {
     action.sa_sigaction = handler as *const () as usize;
     // ONSTACK: the standard library's handler, which may be next, runs on the alternate stack.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and makes async-signal-safe calls only.
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and makes async-signal-safe
+    // calls only.
     unsafe { libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut()) };
 }
 
@@ -183,9 +188,8 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut l
         // As it would be without this handler, which stays in place.
         libc::SIG_IGN if !fault => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            // A fault repeats as soon as this returns, and then has the default effect: the kernel ignores none
-            // (sigaction(2)).
-            // SAFETY: signal takes any number, and SIG_DFL.
+            // A fault repeats as soon as this returns, and then has the default effect: the kernel
+            // ignores none (sigaction(2)). SAFETY: signal takes any number, and SIG_DFL.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
             if !fault {
                 // SAFETY: raise takes any number.
@@ -198,8 +202,8 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut l
             let next = unsafe { std::mem::transmute::<usize, Next>(next) };
             next(signal, info, context);
             if !fault {
-                // The standard library's handler gives the signal its default effect back, for a fault that it expects
-                // to repeat.
+                // The standard library's handler gives the signal its default effect back, for a
+                // fault that it expects to repeat.
                 set_handler();
             }
         }
@@ -211,7 +215,8 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut l
     }
 }
 
-/// The guarded mapping that a page is in: its entry, whether it may be written, and the pages from this one to its end.
+/// The guarded mapping that a page is in: its entry, whether it may be written, and the pages from
+/// this one to its end.
 fn guarded(page: u64) -> Option<(&'static Entry, bool, u64)> {
     TABLE.iter().find_map(|entry| {
         // One load: the base, length and access are those of one mapping.
@@ -229,16 +234,17 @@ fn patch(address: usize) -> bool {
     };
     // Release: pairs with the Acquire in `hit`.
     entry.hit.store(true, Ordering::Release);
-    // No more than the mapping allows, and nothing that is counted against a limit: neither read-only nor shared pages are data
-    // (setrlimit(2), RLIMIT_DATA), and NORESERVE lets a segment be larger than memory (mmap(2)).
+    // No more than the mapping allows, and nothing that is counted against a limit: neither
+    // read-only nor shared pages are data (setrlimit(2), RLIMIT_DATA), and NORESERVE lets a segment
+    // be larger than memory (mmap(2)).
     let (protection, sharing) = if writable {
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)
     } else {
         (libc::PROT_READ, libc::MAP_PRIVATE)
     };
-    // SAFETY: the pages are inside a mapping that its owner keeps until after the guard: this thread is touching it, so its
-    // owner has not begun to drop it, and the table's word is that mapping's. Only its contents change, which are shared
-    // memory's: anything at any time.
+    // SAFETY: the pages are inside a mapping that its owner keeps until after the guard: this
+    // thread is touching it, so its owner has not begun to drop it, and the table's word is that
+    // mapping's. Only its contents change, which are shared memory's: anything at any time.
     let mapped = unsafe {
         libc::mmap(
             (address & !(PAGE - 1)) as *mut libc::c_void,

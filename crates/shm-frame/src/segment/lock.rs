@@ -1,5 +1,5 @@
-//! Open-file-description locks on single bytes of a segment (fcntl(2)): the kernel drops them with the process,
-//! however it dies, and sees them across containers. They need no bytes to be there.
+//! Open-file-description locks on single bytes of a segment (fcntl(2)): the kernel drops them with
+//! the process, however it dies, and sees them across containers. They need no bytes to be there.
 
 use std::os::fd::AsFd;
 
@@ -30,8 +30,8 @@ fn byte(at: usize, kind: i32) -> libc::flock {
     }
 }
 
-/// Takes the lock on a byte, for as long as this open file description lives. `false`: somebody else has it. Needs
-/// permission to write.
+/// Takes the lock on a byte, for as long as this open file description lives. `false`: somebody
+/// else has it. Needs permission to write.
 pub(crate) fn take(file: impl AsFd, at: usize) -> Result<bool, Errno> {
     set(file, at, libc::F_WRLCK)
 }
@@ -67,8 +67,8 @@ pub(crate) fn give_all(file: impl AsFd) {
 
 /// Whether somebody holds the lock on a byte alone. Needs permission to read.
 pub(crate) fn held(file: impl AsFd, at: usize) -> Result<bool, Errno> {
-    // Asks for a read lock: only a writer's lock conflicts with one, and taking that needs permission to write. Else
-    // whoever may read could make a dead sender look alive.
+    // Asks for a read lock: only a writer's lock conflicts with one, and taking that needs
+    // permission to write. Else whoever may read could make a dead sender look alive.
     conflicts(file, at, libc::F_RDLCK)
 }
 

@@ -1,8 +1,10 @@
-//! A segment's mappings. Everything unsafe about shared memory is here and in the two files beside this one.
+//! A segment's mappings. Everything unsafe about shared memory is here and in the two files beside
+//! this one.
 //!
-//! Two facts carry it. A mapping is `len` readable bytes until it is dropped, whatever happens to the file
-//! ([`guard`](super::guard)). And what other processes may change at any time is only ever seen as atomics, copied by
-//! raw pointer, or borrowed under a token of the protocol that says who may touch it: [`Held`] or [`Writing`].
+//! Two facts carry it. A mapping is `len` readable bytes until it is dropped, whatever happens to
+//! the file ([`guard`](super::guard)). And what other processes may change at any time is only ever
+//! seen as atomics, copied by raw pointer, or borrowed under a token of the protocol that says who
+//! may touch it: [`Held`] or [`Writing`].
 
 #![expect(unsafe_code, reason = "shared memory")]
 
@@ -42,7 +44,8 @@ impl Mapping {
         len: usize,
         access: Access,
     ) -> Result<Self, Error> {
-        // By way of a description of its own: a mapping keeps that alive, and the file's locks with it.
+        // By way of a description of its own: a mapping keeps that alive, and the file's locks with
+        // it.
         let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         let own = OpenOptions::new()
             .read(true)
@@ -60,8 +63,8 @@ impl Mapping {
         }
         .map_err(|source| name.failed("mmap", source))?;
         let writable = access == Access::Write;
-        // SAFETY: a shared mapping, of this access, that is dropped after its guard: fields drop in their order. All that is
-        // read from it may be any bytes, zeros too.
+        // SAFETY: a shared mapping, of this access, that is dropped after its guard: fields drop in
+        // their order. All that is read from it may be any bytes, zeros too.
         let guard = unsafe { Guard::new(raw.as_ptr() as usize, raw.len(), writable) }
             .ok_or(Error::TooManyMappings { max: MAX_MAPPINGS })?;
         Ok(Self { guard, raw })
@@ -180,11 +183,13 @@ impl Slots {
 
     #[expect(clippy::cast_ptr_alignment, reason = "a slot begins on a page")]
     fn header_words(&self, slot: usize) -> &HeaderWords {
-        // SAFETY: a slot begins on a page and has at least a header's bytes, which are only ever accessed as atomics.
+        // SAFETY: a slot begins on a page and has at least a header's bytes, which are only ever
+        // accessed as atomics.
         unsafe { &*self.start(slot).cast::<HeaderWords>() }
     }
 
-    /// Has the processor fetch the beginning of a slot, which is about to be read or written, without waiting for it.
+    /// Has the processor fetch the beginning of a slot, which is about to be read or written,
+    /// without waiting for it.
     pub(crate) fn fetch(&self, slot: usize) {
         let start = self.start(slot);
         // The header, and pixels enough to begin with.
@@ -203,8 +208,8 @@ impl Slots {
         for (bytes, word) in bytes.chunks_exact_mut(4).zip(self.header_words(slot)) {
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
-        // What is read after this must not move above it: in a segment without a control page, the header is all there
-        // is to tell a whole frame by.
+        // What is read after this must not move above it: in a segment without a control page, the
+        // header is all there is to tell a whole frame by.
         fence(Ordering::Acquire);
         FrameHeader::decode(&bytes)
     }
@@ -231,13 +236,15 @@ impl Slots {
     pub(crate) fn pixels_mut<'a>(&'a self, writing: &'a mut Writing, shape: Shape) -> &'a mut [u8] {
         assert!(self.access == Access::Write, "slots mapped for reading");
         let start = self.pixels_start(writing.slot(), shape);
-        // SAFETY: the room was checked, and the mapping is writable. `writing` is the only token of this slot, and borrowed for
-        // as long as the slice. Its slot is odd, not the latest and in no lease: no receiver has a reference to it, and those that
-        // copy it meanwhile throw the copy away.
+        // SAFETY: the room was checked, and the mapping is writable. `writing` is the only token of
+        // this slot, and borrowed for as long as the slice. Its slot is odd, not the latest and in
+        // no lease: no receiver has a reference to it, and those that copy it meanwhile throw the
+        // copy away.
         unsafe { std::slice::from_raw_parts_mut(start, shape.bytes()) }
     }
 
-    /// Steps 7 and 8: copies pixels into the slot that is being written, and is not in this processor's cache if it is `cold`.
+    /// Steps 7 and 8: copies pixels into the slot that is being written, and is not in this
+    /// processor's cache if it is `cold`.
     ///
     /// # Panics
     ///
@@ -252,8 +259,9 @@ impl Slots {
     /// The pixels of a slot that its receiver holds.
     pub(crate) fn pixels<'a>(&'a self, held: &'a Held, shape: Shape) -> &'a [u8] {
         let start = self.pixels_start(held.slot(), shape);
-        // SAFETY: the room was checked. `held` is in the lease table until it is released, which needs it by value: a cooperating
-        // sender does not write this slot, and zero pages that replace lost ones are the end of the sender's part.
+        // SAFETY: the room was checked. `held` is in the lease table until it is released, which
+        // needs it by value: a cooperating sender does not write this slot, and zero pages that
+        // replace lost ones are the end of the sender's part.
         unsafe { std::slice::from_raw_parts(start, shape.bytes()) }
     }
 
@@ -261,8 +269,8 @@ impl Slots {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`]: a sparse file has room for any shape, and its pages are not memory. [`Error::Length`] if the target
-    /// is a slice of another length.
+    /// [`Error::NoMemory`]: a sparse file has room for any shape, and its pages are not memory.
+    /// [`Error::Length`] if the target is a slice of another length.
     pub(crate) fn copy(
         &self,
         slot: usize,
@@ -294,14 +302,16 @@ impl Slots {
         Ok(())
     }
 
-    /// Where the sender's own bytes begin in a slot with pixels of this shape. `None`: there is no room for so many.
+    /// Where the sender's own bytes begin in a slot with pixels of this shape. `None`: there is no
+    /// room for so many.
     fn meta_start(&self, slot: usize, shape: Shape, len: usize) -> Option<*mut u8> {
         let (at, room) = self.geometry.meta(shape.bytes())?;
         // SAFETY: at + room is the capacity, which is no more than a slot has.
         (len <= room).then(|| unsafe { self.start(slot).add(at) })
     }
 
-    /// Copies the sender's own bytes into the slot that is being written. `false`: there is no room for them.
+    /// Copies the sender's own bytes into the slot that is being written. `false`: there is no room
+    /// for them.
     pub(crate) fn write_meta(&self, writing: &mut Writing, shape: Shape, meta: &[u8]) -> bool {
         assert!(self.access == Access::Write, "slots mapped for reading");
         if meta.is_empty() {
@@ -310,7 +320,8 @@ impl Slots {
         let Some(start) = self.meta_start(writing.slot(), shape, meta.len()) else {
             return false;
         };
-        // SAFETY: the room was checked, the mapping is writable, and the token says that nobody but copying receivers reads here.
+        // SAFETY: the room was checked, the mapping is writable, and the token says that nobody but
+        // copying receivers reads here.
         unsafe { copy::copy(start, meta.as_ptr(), meta.len()) };
         true
     }
@@ -321,12 +332,13 @@ impl Slots {
             return Some(&[]);
         }
         let start = self.meta_start(held.slot(), shape, len)?;
-        // SAFETY: the room was checked, and `held` keeps the sender from writing, as for the pixels.
+        // SAFETY: the room was checked, and `held` keeps the sender from writing, as for the
+        // pixels.
         Some(unsafe { std::slice::from_raw_parts(start, len) })
     }
 
-    /// Copies the sender's own bytes of a slot, which may be torn, over those in `target`. `false`: so many do not fit in the slot,
-    /// or in memory.
+    /// Copies the sender's own bytes of a slot, which may be torn, over those in `target`. `false`:
+    /// so many do not fit in the slot, or in memory.
     pub(crate) fn copy_meta(
         &self,
         slot: usize,
@@ -373,7 +385,8 @@ impl Control {
     /// Its words, to look at. They may be written if [`writable`](Self::writable).
     #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
     pub(crate) fn page(&self) -> &ControlPage {
-        // SAFETY: the mapping is a page, begins on one, and the type is atomics throughout, valid for any bytes.
+        // SAFETY: the mapping is a page, begins on one, and the type is atomics throughout, valid
+        // for any bytes.
         unsafe { &*self.mapping.raw.as_ptr().cast::<ControlPage>() }
     }
 
@@ -391,7 +404,8 @@ impl Control {
         copy::fetch(std::ptr::from_ref(&self.page().latest).cast(), true);
     }
 
-    /// Has the processor fetch what the page says of a slot, to be written by its sender or read by others.
+    /// Has the processor fetch what the page says of a slot, to be written by its sender or read by
+    /// others.
     pub(crate) fn fetch(&self, slot: usize, write: bool) {
         copy::fetch(std::ptr::from_ref(&self.page().slot[slot]).cast(), write);
     }
@@ -402,7 +416,8 @@ impl Control {
     }
 }
 
-/// Bytes as elements of a type that any bytes are a value of. `None`: they are not aligned for it, or no whole number of them.
+/// Bytes as elements of a type that any bytes are a value of. `None`: they are not aligned for it,
+/// or no whole number of them.
 pub(crate) fn elements<T: Scalar>(bytes: &[u8]) -> Option<&[T]> {
     // SAFETY: a Scalar is valid for any bytes, which is why that trait is sealed.
     let (before, elements, after) = unsafe { bytes.align_to::<T>() };

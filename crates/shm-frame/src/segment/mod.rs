@@ -1,4 +1,5 @@
-//! A segment: a file in `/dev/shm`, open and mapped. The file system is here, and all that is unsafe.
+//! A segment: a file in `/dev/shm`, open and mapped. The file system is here, and all that is
+//! unsafe.
 //!
 //! | what | where |
 //! |---|---|
@@ -95,8 +96,8 @@ impl Segment {
         }
     }
 
-    /// Has the processor fetch the beginning of a slot and what the control page says of it: to be written, in a segment
-    /// whose slots are mapped for that, else to be read.
+    /// Has the processor fetch the beginning of a slot and what the control page says of it: to be
+    /// written, in a segment whose slots are mapped for that, else to be read.
     #[inline]
     pub(crate) fn fetch_slot(&self, slot: usize) {
         self.slots.fetch(slot);
@@ -118,7 +119,8 @@ impl Segment {
         &self.file
     }
 
-    /// Whether this process opened it, and not one that this was forked from: its locks and leases are that one's.
+    /// Whether this process opened it, and not one that this was forked from: its locks and leases
+    /// are that one's.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.file.is_ours()
@@ -139,20 +141,21 @@ impl Segment {
         lock::held(&self.file, lock::LIFE).map_err(self.name.errno("fcntl"))
     }
 
-    /// Whether what is mapped is still the segment that was opened: not truncated, not overwritten, not even for a moment.
-    /// Cheap: for every frame.
+    /// Whether what is mapped is still the segment that was opened: not truncated, not overwritten,
+    /// not even for a moment. Cheap: for every frame.
     #[inline]
     pub(crate) fn intact(&self) -> bool {
         // What was read before must not move below: it is asked about.
         fence(Ordering::Acquire);
-        // Truncation to 0 and back raises no signal and leaves zeros, so the constants are looked at first: if they are
-        // zeros because of a hole that was touched, the flag says so after.
+        // Truncation to 0 and back raises no signal and leaves zeros, so the constants are looked
+        // at first: if they are zeros because of a hole that was touched, the flag says so after.
         let same = self.control.as_ref().is_none_or(|control| {
             let page = control.page();
             page.magic.load(Ordering::Relaxed) == MAGIC
                 && page.session.load(Ordering::Relaxed) == self.session
         });
-        // The flags are looked at after. A fence and Relaxed loads, since the page may be mapped for reading only.
+        // The flags are looked at after. A fence and Relaxed loads, since the page may be mapped
+        // for reading only.
         fence(Ordering::Acquire);
         same && !self.slots.truncated() && !self.control.as_ref().is_some_and(Control::truncated)
     }
@@ -170,7 +173,8 @@ impl Segment {
         })
     }
 
-    /// Bytes at the file's beginning that are memory: to read a hole would reserve some (lseek(2), `SEEK_HOLE`).
+    /// Bytes at the file's beginning that are memory: to read a hole would reserve some (lseek(2),
+    /// `SEEK_HOLE`).
     pub(crate) fn bytes_before_a_hole(&self) -> Result<usize, Error> {
         match lseek(&self.file, 0, Whence::SeekHole) {
             Ok(at) => Ok(usize::try_from(at).unwrap_or(0)),
@@ -204,6 +208,14 @@ pub(crate) const LOOK: Duration = Duration::from_millis(100);
 #[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
 pub(crate) const LOOK_NS: u64 = LOOK.as_nanos() as u64;
 
+/// When to look again, by the monotonic clock, after a look from `began_ns` until `ended_ns`.
+/// Whoever may read a segment can make looks slow, with locks on the file: they take no more than a
+/// tenth of the time.
+pub(crate) fn next_look_ns(began_ns: u64, ended_ns: u64) -> u64 {
+    let took = ended_ns.saturating_sub(began_ns);
+    began_ns + LOOK_NS.max(10 * took)
+}
+
 /// What has become of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -212,4 +224,17 @@ pub(crate) enum Look {
     Nameless,
     /// Truncated or overwritten.
     Broken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_looks_are_rarer() {
+        const MS: u64 = 1_000_000;
+        assert_eq!(next_look_ns(7, 7), 7 + 100 * MS);
+        assert_eq!(next_look_ns(7, 7 + 10 * MS), 7 + 100 * MS);
+        assert_eq!(next_look_ns(7, 7 + 38 * MS), 7 + 380 * MS);
+    }
 }

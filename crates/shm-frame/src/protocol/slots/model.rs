@@ -1,8 +1,9 @@
-//! The protocol under the loom model checker: every interleaving and every stale value that the memory model allows,
-//! within a bound on preemptions.
+//! The protocol under the loom model checker: every interleaving and every stale value that the
+//! memory model allows, within a bound on preemptions.
 //!
-//! Both sides are spawned threads: on the model's main thread a reader's bugs survive. Every model also asserts that
-//! frames *were* delivered in some execution. `scripts/plant-bugs` shows what it catches.
+//! Both sides are spawned threads: on the model's main thread a reader's bugs survive. Every model
+//! also asserts that frames *were* delivered in some execution. `scripts/plant-bugs` shows what it
+//! catches.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed as Plainly};
 
@@ -20,7 +21,8 @@ struct Memory {
     header: AtomicU64,
     /// Stands for the pixels as a copy reads them: at any time.
     pixels: AtomicU64,
-    /// Stands for the pixels as a lease reads them: loom fails on any write that is not ordered with a read.
+    /// Stands for the pixels as a lease reads them: loom fails on any write that is not ordered
+    /// with a read.
     leased: UnsafeCell<u64>,
 }
 
@@ -81,7 +83,8 @@ impl Shared {
     fn newer(&self, seen: &Seen) -> Option<Latest> {
         let latest =
             latest(&self.control, self.count()).filter(|latest| latest.frame > seen.frame)?;
-        // With one slot it is being rewritten. With more, who finds it gone finds a newer one at the next look.
+        // With one slot it is being rewritten. With more, who finds it gone finds a newer one at
+        // the next look.
         assert!(
             self.count() == 1 || seen.gone != Some(latest),
             "{latest:?} is gone, and still the latest"
@@ -267,8 +270,8 @@ fn a_slot_that_was_given_up_holds_no_frame() {
                 let mut writer = Writer::new(3, 0);
                 shared.publish(&mut writer);
                 shared.publish(&mut writer);
-                // Where frame 1 was. Whoever looks for that still may have it in his lease for a moment, and makes the next
-                // begin put a sequence back.
+                // Where frame 1 was. Whoever looks for that still may have it in his lease for a
+                // moment, and makes the next begin put a sequence back.
                 let _given_up = shared.fill(&mut writer);
                 shared.publish(&mut writer);
             })
