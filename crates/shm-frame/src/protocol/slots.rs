@@ -42,7 +42,7 @@ use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) struct Latest {
     pub(crate) frame: u64,
     /// Below the number of slots.
-    pub(crate) slot: usize,
+    pub(crate) slot: usize, // bug: where
 }
 
 impl Latest {
@@ -54,12 +54,12 @@ impl Latest {
     fn unpack(word: u64, slots: usize) -> Option<Self> {
         let frame = word >> 8;
         let slot = usize::try_from(word & 0xff).ok()?;
-        (frame != 0 && slot < slots).then_some(Self { frame, slot })
+        (frame != 0 && slot < slots).then_some(Self { frame, slot }) // bug: unpack
     }
 
     /// The sequence of a slot that holds this frame, whole.
     fn whole(self) -> u64 {
-        2 * self.frame
+        2 * self.frame // bug: whole
     }
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn latest(control: &ControlPage, slots: usize) -> Option<Latest> {
     // Acquire: pairs with the Release in publish.
     // - What was written before `latest` (the sequence, and through it the pixels) is visible
     //   after.
-    Latest::unpack(load_u64(&control.latest), slots)
+    Latest::unpack(load_u64(&control.latest), slots) // bug: read-latest
 }
 
 /// The writer's side. What it wrote it remembers here and never reads back: the control page is not
@@ -124,7 +124,7 @@ impl Writer {
     fn usable(&self) -> u32 {
         let all = (1_u32 << self.slots) - 1;
         match self.latest {
-            Some(latest) if self.slots > 1 => all & !(1 << latest.slot),
+            Some(latest) if self.slots > 1 => all & !(1 << latest.slot), // bug: usable
             _ => all,
         }
     }
@@ -136,30 +136,32 @@ impl Writer {
     #[inline]
     pub(crate) fn begin(&mut self, control: &ControlPage) -> Writing {
         let usable = self.usable();
-        let odd = 2 * (self.frames + 1) - 1;
+        let odd = 2 * (self.frames + 1) - 1; // bug: odd-number
         let mut slot = lowest(usable);
         // Release: pairs with the Acquire in `lease`.
         // - A reader that finds this odd value also finds the newer `latest` when it looks again.
-        control.slot[slot].sequence.store(odd, Ordering::Release);
+        control.slot[slot].sequence.store(odd, Ordering::Release); // bug: odd
         // Pairs with the fence in `lease`: of a lease and a mark, at least one is seen by the other
         // side.
         // - The mark above must not move below it, nor the scan above it.
-        fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst); // bug: fence
         if leased(control, self.slots) & (1 << slot) != 0 {
+            // bug: scan
             for other in bits(usable) {
-                control.slot[other].sequence.store(odd, Ordering::Release);
+                // bug: others
+                control.slot[other].sequence.store(odd, Ordering::Release); // bug: mark
             }
-            fence(Ordering::SeqCst);
-            slot = lowest(usable & !leased(control, self.slots));
+            fence(Ordering::SeqCst); // bug: second-fence
+            slot = lowest(usable & !leased(control, self.slots)); // bug: second-scan
             for other in bits(usable & !(1 << slot)) {
                 // Release: a reader that finds the old value must find the old pixels with it,
                 // which were never touched.
-                control.slot[other]
+                control.slot[other] // bug: put-back
                     .sequence
                     .store(self.sequences[other], Ordering::Release);
             }
         }
-        self.sequences[slot] = odd;
+        self.sequences[slot] = odd; // bug: remember
         Writing { slot }
     }
 
@@ -173,19 +175,19 @@ impl Writer {
         self.frames += 1;
         let latest = Latest {
             frame: self.frames,
-            slot: writing.slot,
+            slot: writing.slot, // bug: published-slot
         };
-        self.sequences[writing.slot] = latest.whole();
+        self.sequences[writing.slot] = latest.whole(); // bug: remember-whole
         // Release: pairs with the Acquire in `lease` and `begin_copy`.
         // - Header, times and pixels must not move below.
-        control.slot[writing.slot]
+        control.slot[writing.slot] // bug: even
             .sequence
             .store(latest.whole(), Ordering::Release);
         // Release: pairs with the Acquire in `latest`.
         // - The sequence must not move below.
-        control.latest.store(latest.pack(), Ordering::Release);
+        control.latest.store(latest.pack(), Ordering::Release); // bug: latest
         self.latest = Some(latest);
-        self.wake(control);
+        self.wake(control); // bug: wake-frame
         latest.frame
     }
 
@@ -194,8 +196,8 @@ impl Writer {
         // Release: pairs with the Acquire in `state`.
         // - The last `latest` must not move below: a reader that sees the end also sees the last
         //   frame.
-        control.state.store(state, Ordering::Release);
-        self.wake(control);
+        control.state.store(state, Ordering::Release); // bug: state
+        self.wake(control); // bug: wake-end
     }
 
     fn wake(&mut self, control: &ControlPage) {
@@ -203,12 +205,12 @@ impl Writer {
         // Release: pairs with the Acquire in `wake`.
         // - What is news (`latest`, `state`) must not move below: a reader that read the new word
         //   must see the news.
-        control.wake.store(self.wake, Ordering::Release);
+        control.wake.store(self.wake, Ordering::Release); // bug: wake
     }
 }
 
 fn lowest(slots: u32) -> usize {
-    slots.trailing_zeros() as usize
+    slots.trailing_zeros() as usize // bug: lowest
 }
 
 /// The slots that are in somebody's lease, as a bit mask. Each entry is read once.
@@ -218,8 +220,8 @@ fn leased(control: &ControlPage, slots: usize) -> u32 {
         // Acquire: pairs with the Release in `release`.
         // - What is written next must not move above: the reader's last look at the pixels comes
         //   before it.
-        .map(|entry| entry.slot_plus_1.load(Ordering::Acquire))
-        .filter(|&slot_plus_1| (1..=slots).contains(&(slot_plus_1 as usize)))
+        .map(|entry| entry.slot_plus_1.load(Ordering::Acquire)) // bug: read-entry
+        .filter(|&slot_plus_1| (1..=slots).contains(&(slot_plus_1 as usize))) // bug: in-range
         .fold(0, |mask, slot_plus_1| mask | 1 << (slot_plus_1 - 1))
 }
 
@@ -253,19 +255,20 @@ impl Held {
 pub(crate) fn lease(control: &ControlPage, entry: usize, latest: Latest) -> Option<Held> {
     #[expect(clippy::cast_possible_truncation, reason = "a slot is at most 15")]
     let slot = latest.slot as u8;
-    let slot_plus_1 = u32::from(slot) + 1;
+    let slot_plus_1 = u32::from(slot) + 1; // bug: entry-value
     // Release: pairs with the Acquire in `leased`.
     // - What this reader read under its lease before must not move below.
-    control.lease[entry]
+    control.lease[entry] // bug: lease
         .slot_plus_1
         .store(slot_plus_1, Ordering::Release);
     // Pairs with the fences in `begin`.
     // - The lease must not move below it, nor the look at the sequence above it.
-    fence(Ordering::SeqCst);
+    fence(Ordering::SeqCst); // bug: lease-fence
     if is_whole(control, latest) {
+        // bug: lease-check
         Some(Held { slot })
     } else {
-        release(control, entry);
+        release(control, entry); // bug: lease-undo
         None
     }
 }
@@ -274,12 +277,12 @@ pub(crate) fn lease(control: &ControlPage, entry: usize, latest: Latest) -> Opti
 pub(crate) fn release(control: &ControlPage, entry: usize) {
     // Release: pairs with the Acquire in `leased`.
     // - Reads of the pixels must not move below.
-    control.lease[entry].slot_plus_1.store(0, Ordering::Release);
+    control.lease[entry].slot_plus_1.store(0, Ordering::Release); // bug: release
 }
 
 /// Whether a copy of the latest frame may begin.
 pub(crate) fn begin_copy(control: &ControlPage, latest: Latest) -> bool {
-    is_whole(control, latest)
+    is_whole(control, latest) // bug: copy-begin
 }
 
 /// Whether what was copied since [`begin_copy`] is that frame, whole.
@@ -287,14 +290,14 @@ pub(crate) fn end_copy(control: &ControlPage, latest: Latest) -> bool {
     // Pairs with the Release of the odd sequence in `begin`, and the fence after it.
     // - The reads of the copy must not move below: one that saw a newer byte makes the odd sequence
     //   visible here.
-    fence(Ordering::Acquire);
-    control.slot[latest.slot].sequence.load(Ordering::Relaxed) == latest.whole()
+    fence(Ordering::Acquire); // bug: copy-fence
+    control.slot[latest.slot].sequence.load(Ordering::Relaxed) == latest.whole() // bug: copy-check
 }
 
 fn is_whole(control: &ControlPage, latest: Latest) -> bool {
     // Acquire: pairs with the Release in `publish`.
     // - Reads of header, times and pixels must not move above.
-    load_u64(&control.slot[latest.slot].sequence) == latest.whole()
+    load_u64(&control.slot[latest.slot].sequence) == latest.whole() // bug: check
 }
 
 /// Loads a word with Acquire, as a receiver may: its control page can be mapped for reading only,
@@ -320,14 +323,14 @@ fn load_u32(word: &AtomicU32) -> u32 {
 pub(crate) fn wake(control: &ControlPage) -> u32 {
     // Acquire: pairs with the Release in `Writer::wake`.
     // - The looks at the state and `latest` must not move above.
-    load_u32(&control.wake)
+    load_u32(&control.wake) // bug: read-wake
 }
 
 /// The state. To be read *before* `latest`, so that the last frame is seen before the end.
 pub(crate) fn state(control: &ControlPage) -> u32 {
     // Acquire: pairs with the Release in `end`.
     // - The look at `latest` must not move above.
-    load_u32(&control.state)
+    load_u32(&control.state) // bug: read-state
 }
 
 #[cfg(all(test, loom))]
