@@ -6,7 +6,7 @@ use std::process::Command;
 
 use common::{Json as _, RECV, command, needs, recv, send};
 use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual};
-use opencv::imgcodecs;
+use opencv::{imgcodecs, imgproc};
 use shm_frame::{Name, Sender, SenderOptions};
 use shm_frame_testing::{Program, Scratch, TestName, shape};
 
@@ -23,10 +23,10 @@ fn ffmpeg_gets_the_pixels_that_were_sent() {
     if !needs("ffmpeg") {
         return;
     }
-    for (channels, format, read) in [
-        (1, "gray", imgcodecs::IMREAD_GRAYSCALE),
-        (3, "bgr24", imgcodecs::IMREAD_COLOR),
-    ] {
+    let colors = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();
+    let mut gray = Mat::default();
+    imgproc::cvt_color_def(&colors, &mut gray, imgproc::COLOR_BGR2GRAY).unwrap();
+    for (channels, format, picture) in [(1, "gray", &gray), (3, "bgr24", &colors)] {
         let name = TestName::new("raw");
         let scratch = Scratch::new(&name);
         let mut sender = send(
@@ -52,7 +52,6 @@ fn ffmpeg_gets_the_pixels_that_were_sent() {
         ));
         pipeline.assert_stderr("7 frames in ");
         pipeline.assert_stderr("  sent ");
-        let picture = imgcodecs::imread(PICTURE, read).unwrap();
         assert!(
             fs::read(out).unwrap() == picture.data_bytes().unwrap().repeat(7),
             "{format}"

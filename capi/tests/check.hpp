@@ -77,8 +77,9 @@ inline std::vector<shm_frame::Format> all_formats() {
     return formats;
 }
 
-// Frames whose shape, words and extras follow from their number. The 8 bytes at 8 * i are
-// number * 0x9E3779B97F4A7C15 ^ i, little-endian, and cut off at the end.
+// Frames whose shape, words and extras follow from their number; so do those of the peers in
+// Python and Rust, python/tests/peer.py and crates/testing/examples/peer.rs. The 8 bytes at 8 * i
+// are number * 0x9E3779B97F4A7C15 ^ i, little-endian, and cut off at the end.
 class Checked {
 public:
     explicit Checked(std::uint64_t number) : number_(number) {}
@@ -86,7 +87,8 @@ public:
     shm_frame::Shape shape() const {
         static const auto formats = all_formats();
         const auto vary = static_cast<std::int32_t>(number_ % 7);
-        return {150 + vary, 100 - vary, formats[number_ % formats.size()]};
+        // Not one after the other: a receiver that takes every second frame sees all of them.
+        return {150 + vary, 100 - vary, formats[(word(0) >> 32) % formats.size()]};
     }
     std::uint64_t captured_ns() const { return number_ * 1000; }
     std::string meta() const { return number_ % 3 == 0 ? "" : std::to_string(number_); }

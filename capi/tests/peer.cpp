@@ -1,13 +1,19 @@
 // One end of a segment, for tests between processes:
 //
-//     peer send NAME COUNT            sends frames that check themselves flat out; COUNT 0: for
-//     ever peer receive NAME COUNT         takes them and checks them, and keeps some as Mats
-//     meanwhile peer send-picture NAME FILE     sends a picture 50 times a second for ever peer
-//     receive-picture NAME FILE COUNT   takes COUNT frames that must be this picture peer same FILE
-//     FILE             whether two pictures are the same peer send-raw NAME WIDTH HEIGHT FORMAT
-//     FILE      sends the bytes of FILE for ever peer receive-raw NAME WIDTH HEIGHT FORMAT FILE
-//     takes a frame of a sender that knows only the
-//                                                      header; it must be the bytes of FILE
+//     peer send NAME
+//         sends frames that check themselves, flat out and for ever
+//     peer receive NAME COUNT
+//         takes them and checks them, and keeps some as Mats meanwhile
+//     peer send-picture NAME FILE
+//         sends a picture 50 times a second, for ever
+//     peer receive-picture NAME FILE COUNT
+//         takes COUNT frames that must be this picture
+//     peer same FILE FILE
+//         whether two pictures are the same
+//     peer send-raw NAME WIDTH HEIGHT FORMAT FILE
+//         sends the bytes of FILE, for ever
+//     peer receive-raw NAME WIDTH HEIGHT FORMAT FILE
+//         takes a frame of a sender that knows only the header; it must be the bytes of FILE
 //
 // Ends with 0 if all was well, and says what it saw.
 #include <opencv2/core.hpp>
@@ -16,6 +22,7 @@
 #include <deque>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <thread>
 
 #include "check.hpp"
@@ -25,21 +32,18 @@ using namespace shm_frame;
 
 namespace {
 
-int send(const std::string& name, std::uint64_t count) {
+int send(const std::string& name) {
     shmf_sender_options options = {};
     // So that several receivers can keep frames, and those that die leave some to the others.
     options.slots = 16;
     Sender sender(name, options);
-    for (std::uint64_t number = 1; count == 0 || number <= count; ++number) {
-        Checked(number).send(sender);
-    }
-    std::printf("sent %llu\n", static_cast<unsigned long long>(count));
-    return 0;
+    for (std::uint64_t number = 1;; ++number) Checked(number).send(sender);
 }
 
 int receive(const std::string& name, int count) {
     Receiver receiver(name);
     std::deque<std::pair<std::uint64_t, cv::Mat>> kept;
+    std::set<std::int32_t> formats;
     std::uint64_t session = 0, last = 0;
     int taken = 0, leased = 0, sessions = 0, ended = 0;
     std::string wrong;
@@ -69,6 +73,7 @@ int receive(const std::string& name, int count) {
         if (!frame->is_intact()) continue;
         if (number <= last) wrong = "frame " + std::to_string(number) + " is older than the last";
         last = number;
+        formats.insert(frame->shape().format.word());
         ++taken;
         if (taken % 512 == 0) std::printf("taken %d\n", taken);
         std::fflush(stdout);
@@ -85,8 +90,8 @@ int receive(const std::string& name, int count) {
             kept.pop_front();
         }).join();
     }
-    std::printf("taken=%d leased=%d sessions=%d ended=%d %s\n", taken, leased, sessions, ended,
-                wrong.c_str());
+    std::printf("taken=%d leased=%d sessions=%d ended=%d formats=%zu %s\n", taken, leased, sessions,
+                ended, formats.size(), wrong.c_str());
     return wrong.empty() && leased > count / 2 ? 0 : 1;
 }
 
@@ -154,7 +159,7 @@ int receive_raw(const std::string& name, Shape shape, const std::string& file) {
 int main(int argc, char** argv) try {
     const std::vector<std::string> words(argv + 1, argv + argc);
     const std::string role = words.empty() ? "" : words[0];
-    if (role == "send" && words.size() == 3) return send(words[1], std::stoull(words[2]));
+    if (role == "send" && words.size() == 2) return send(words[1]);
     if (role == "receive" && words.size() == 3) return receive(words[1], std::stoi(words[2]));
     if (role == "send-picture" && words.size() == 3) return send_picture(words[1], words[2]);
     if (role == "receive-picture" && words.size() == 4) {

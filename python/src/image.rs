@@ -59,20 +59,23 @@ pub(crate) fn dtypes() -> String {
     Element::ALL.map(dtype).join(", ")
 }
 
-/// The element that an argument means: a dtype's name, or a dtype or scalar type of numpy, which
-/// have one.
+/// The element that an argument means: a dtype's name, or whatever numpy takes as one.
 pub(crate) fn element_of(argument: &Bound<'_, PyAny>) -> PyResult<Element> {
-    let name = argument.extract::<String>().or_else(|_| {
-        let name = argument
-            .getattr("name")
-            .or_else(|_| argument.getattr("__name__"))?;
-        name.extract::<String>()
-    });
-    let found = name.ok().and_then(|name| {
+    let known = |name: PyResult<String>| {
+        let name = name.ok()?;
         Element::ALL
             .into_iter()
             .find(|&element| dtype(element) == name)
-    });
+    };
+    // Numpy is asked only for what is not a name: it need not be installed.
+    let asked = || {
+        let numpy = argument.py().import("numpy")?;
+        numpy
+            .call_method1("dtype", (argument,))?
+            .getattr("name")?
+            .extract()
+    };
+    let found = known(argument.extract()).or_else(|| known(asked()));
     found.ok_or_else(|| {
         PyTypeError::new_err(format!(
             "dtype must be {}, not {}",
