@@ -13,7 +13,7 @@ pub(crate) const PAGE: usize = 4096;
 /// As many as the control page has room for. (The model checker pays for every word.)
 pub(crate) const MAX_SLOTS: usize = if cfg!(loom) { 4 } else { 16 };
 /// Two slots must stay free of leases: the latest frame's, and the one being written.
-pub(crate) const MAX_LEASES: usize = MAX_SLOTS - 2;
+pub(crate) const MAX_LEASES: usize = MAX_SLOTS - 2; // plant: max leases
 /// The first eight bytes of a control page, little-endian.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"shmframe");
 /// The only version of the control page so far.
@@ -334,7 +334,7 @@ impl Geometry {
 
 /// Lease entries of a segment with that many slots: as many as can be held while one slot stays free to write.
 pub(crate) fn leases(slots: usize) -> usize {
-    slots.saturating_sub(2)
+    slots.saturating_sub(2) // plant: leases
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@
 //! or the reader's fence does, and the writer's scan finds the lease.
 //!
 //! A copy, [`begin_copy`] and [`end_copy`]: the sequence is `2 * frame`, Acquire; copy; `fence(Acquire)`; still is.
+//!
+//! `// plant: NAME` marks a place for `scripts/plant-bugs`, which plants bugs there and shows that the model catches each.
 
 use super::layout::{ControlPage, MAX_SLOTS, leases};
 use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
@@ -37,7 +39,7 @@ use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) struct Latest {
     pub(crate) frame: u64,
     /// Below the number of slots.
-    pub(crate) slot: usize,
+    pub(crate) slot: usize, // plant: slot of latest
 }
 
 impl Latest {
@@ -49,12 +51,12 @@ impl Latest {
     fn unpack(word: u64, slots: usize) -> Option<Self> {
         let frame = word >> 8;
         let slot = usize::try_from(word & 0xff).ok()?;
-        (frame != 0 && slot < slots).then_some(Self { frame, slot })
+        (frame != 0 && slot < slots).then_some(Self { frame, slot }) // plant: unpack
     }
 
     /// The sequence of a slot that holds this frame, whole.
     fn whole(self) -> u64 {
-        2 * self.frame
+        2 * self.frame // plant: whole
     }
 }
 
@@ -62,7 +64,7 @@ impl Latest {
 pub(crate) fn latest(control: &ControlPage, slots: usize) -> Option<Latest> {
     // Acquire: pairs with the Release in publish.
     // - What was written before `latest` (the sequence, and through it the pixels) is visible after.
-    Latest::unpack(load_u64(&control.latest), slots)
+    Latest::unpack(load_u64(&control.latest), slots) // plant: read latest
 }
 
 /// The writer's side. What it wrote it remembers here and never reads back: the control page is not to be trusted.
@@ -116,7 +118,7 @@ impl Writer {
     fn usable(&self) -> u32 {
         let all = (1_u32 << self.slots) - 1;
         match self.latest {
-            Some(latest) if self.slots > 1 => all & !(1 << latest.slot),
+            Some(latest) if self.slots > 1 => all & !(1 << latest.slot), // plant: not the latest
             _ => all,
         }
     }
@@ -127,28 +129,30 @@ impl Writer {
     #[inline]
     pub(crate) fn begin(&mut self, control: &ControlPage) -> Writing {
         let usable = self.usable();
-        let odd = 2 * (self.frames + 1) - 1;
+        let odd = 2 * (self.frames + 1) - 1; // plant: value of odd
         let mut slot = lowest(usable);
         // Release: pairs with the Acquire in `lease`.
         // - A reader that finds this odd value also finds the newer `latest` when it looks again.
-        control.slot[slot].sequence.store(odd, Ordering::Release);
+        control.slot[slot].sequence.store(odd, Ordering::Release); // plant: odd
         // Pairs with the fence in `lease`: of a lease and a mark, at least one is seen by the other side.
         // - The mark above must not move below it, nor the scan above it.
-        fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst); // plant: writer's fence
+        // plant: scan
         if leased(control, self.slots) & (1 << slot) != 0 {
+            // plant: others
             for other in bits(usable) {
-                control.slot[other].sequence.store(odd, Ordering::Release);
+                control.slot[other].sequence.store(odd, Ordering::Release); // plant: mark others
             }
-            fence(Ordering::SeqCst);
-            slot = lowest(usable & !leased(control, self.slots));
+            fence(Ordering::SeqCst); // plant: second fence
+            slot = lowest(usable & !leased(control, self.slots)); // plant: scan again
             for other in bits(usable & !(1 << slot)) {
                 // Release: a reader that finds the old value must find the old pixels with it, which were never touched.
                 control.slot[other]
                     .sequence
-                    .store(self.sequences[other], Ordering::Release);
+                    .store(self.sequences[other], Ordering::Release); // plant: put back
             }
         }
-        self.sequences[slot] = odd;
+        self.sequences[slot] = odd; // plant: remember odd
         Writing { slot }
     }
 
@@ -162,19 +166,19 @@ impl Writer {
         self.frames += 1;
         let latest = Latest {
             frame: self.frames,
-            slot: writing.slot,
+            slot: writing.slot, // plant: slot of publish
         };
-        self.sequences[writing.slot] = latest.whole();
+        self.sequences[writing.slot] = latest.whole(); // plant: remember whole
         // Release: pairs with the Acquire in `lease` and `begin_copy`.
         // - Header, times and pixels must not move below.
         control.slot[writing.slot]
             .sequence
-            .store(latest.whole(), Ordering::Release);
+            .store(latest.whole(), Ordering::Release); // plant: even
         // Release: pairs with the Acquire in `latest`.
         // - The sequence must not move below.
-        control.latest.store(latest.pack(), Ordering::Release);
+        control.latest.store(latest.pack(), Ordering::Release); // plant: store latest
         self.latest = Some(latest);
-        self.wake(control);
+        self.wake(control); // plant: say published
         latest.frame
     }
 
@@ -182,20 +186,20 @@ impl Writer {
     pub(crate) fn end(&mut self, control: &ControlPage, state: u32) {
         // Release: pairs with the Acquire in `state`.
         // - The last `latest` must not move below: a reader that sees the end also sees the last frame.
-        control.state.store(state, Ordering::Release);
-        self.wake(control);
+        control.state.store(state, Ordering::Release); // plant: store state
+        self.wake(control); // plant: say ended
     }
 
     fn wake(&mut self, control: &ControlPage) {
         self.wake = self.wake.wrapping_add(1);
         // Release: pairs with the Acquire in `wake`.
         // - What is news (`latest`, `state`) must not move below: a reader that read the new word must see the news.
-        control.wake.store(self.wake, Ordering::Release);
+        control.wake.store(self.wake, Ordering::Release); // plant: store wake
     }
 }
 
 fn lowest(slots: u32) -> usize {
-    slots.trailing_zeros() as usize
+    slots.trailing_zeros() as usize // plant: lowest
 }
 
 /// The slots that are in somebody's lease, as a bit mask. Each entry is read once.
@@ -204,8 +208,8 @@ fn leased(control: &ControlPage, slots: usize) -> u32 {
         .iter()
         // Acquire: pairs with the Release in `release`.
         // - What is written next must not move above: the reader's last look at the pixels comes before it.
-        .map(|entry| entry.slot_plus_1.load(Ordering::Acquire))
-        .filter(|&slot_plus_1| (1..=slots).contains(&(slot_plus_1 as usize)))
+        .map(|entry| entry.slot_plus_1.load(Ordering::Acquire)) // plant: read lease
+        .filter(|&slot_plus_1| (1..=slots).contains(&(slot_plus_1 as usize))) // plant: range of lease
         .fold(0, |mask, slot_plus_1| mask | 1 << (slot_plus_1 - 1))
 }
 
@@ -239,19 +243,20 @@ impl Held {
 pub(crate) fn lease(control: &ControlPage, entry: usize, latest: Latest) -> Option<Held> {
     #[expect(clippy::cast_possible_truncation, reason = "a slot is at most 15")]
     let slot = latest.slot as u8;
-    let slot_plus_1 = u32::from(slot) + 1;
+    let slot_plus_1 = u32::from(slot) + 1; // plant: value of lease
     // Release: pairs with the Acquire in `leased`.
     // - What this reader read under its lease before must not move below.
     control.lease[entry]
         .slot_plus_1
-        .store(slot_plus_1, Ordering::Release);
+        .store(slot_plus_1, Ordering::Release); // plant: lease
     // Pairs with the fences in `begin`.
     // - The lease must not move below it, nor the look at the sequence above it.
-    fence(Ordering::SeqCst);
+    fence(Ordering::SeqCst); // plant: reader's fence
+    // plant: check
     if is_whole(control, latest) {
         Some(Held { slot })
     } else {
-        release(control, entry);
+        release(control, entry); // plant: give up lease
         None
     }
 }
@@ -260,34 +265,34 @@ pub(crate) fn lease(control: &ControlPage, entry: usize, latest: Latest) -> Opti
 pub(crate) fn release(control: &ControlPage, entry: usize) {
     // Release: pairs with the Acquire in `leased`.
     // - Reads of the pixels must not move below.
-    control.lease[entry].slot_plus_1.store(0, Ordering::Release);
+    control.lease[entry].slot_plus_1.store(0, Ordering::Release); // plant: release
 }
 
 /// Whether a copy of the latest frame may begin.
 pub(crate) fn begin_copy(control: &ControlPage, latest: Latest) -> bool {
-    is_whole(control, latest)
+    is_whole(control, latest) // plant: begin copy
 }
 
 /// Whether what was copied since [`begin_copy`] is that frame, whole.
 pub(crate) fn end_copy(control: &ControlPage, latest: Latest) -> bool {
     // Pairs with the Release of the odd sequence in `begin`, and the fence after it.
     // - The reads of the copy must not move below: one that saw a newer byte makes the odd sequence visible here.
-    fence(Ordering::Acquire);
-    control.slot[latest.slot].sequence.load(Ordering::Relaxed) == latest.whole()
+    fence(Ordering::Acquire); // plant: copy's fence
+    control.slot[latest.slot].sequence.load(Ordering::Relaxed) == latest.whole() // plant: check copy
 }
 
 fn is_whole(control: &ControlPage, latest: Latest) -> bool {
     // Acquire: pairs with the Release in `publish`.
     // - Reads of header, times and pixels must not move above.
-    load_u64(&control.slot[latest.slot].sequence) == latest.whole()
+    load_u64(&control.slot[latest.slot].sequence) == latest.whole() // plant: is whole
 }
 
 /// Loads a word with Acquire, as a receiver may: its control page can be mapped for reading only, and there the standard library
 /// promises no more than Relaxed loads (`std::sync::atomic`, "Atomic accesses to read-only memory"). The fence makes the Acquire.
 #[inline]
 fn load_u64(word: &AtomicU64) -> u64 {
-    let value = word.load(Ordering::Relaxed);
-    fence(Ordering::Acquire);
+    let value = word.load(Ordering::Relaxed); // plant: load of 64
+    fence(Ordering::Acquire); // plant: fence of 64
     value
 }
 
@@ -295,7 +300,7 @@ fn load_u64(word: &AtomicU64) -> u64 {
 #[inline]
 fn load_u32(word: &AtomicU32) -> u32 {
     let value = word.load(Ordering::Relaxed);
-    fence(Ordering::Acquire);
+    fence(Ordering::Acquire); // plant: fence of 32
     value
 }
 
@@ -304,14 +309,14 @@ fn load_u32(word: &AtomicU32) -> u32 {
 pub(crate) fn wake(control: &ControlPage) -> u32 {
     // Acquire: pairs with the Release in `Writer::wake`.
     // - The looks at the state and `latest` must not move above.
-    load_u32(&control.wake)
+    load_u32(&control.wake) // plant: read wake
 }
 
 /// The state. To be read *before* `latest`, so that the last frame is seen before the end.
 pub(crate) fn state(control: &ControlPage) -> u32 {
     // Acquire: pairs with the Release in `end`.
     // - The look at `latest` must not move above.
-    load_u32(&control.state)
+    load_u32(&control.state) // plant: read state
 }
 
 #[cfg(all(test, loom))]

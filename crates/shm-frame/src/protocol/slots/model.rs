@@ -63,7 +63,7 @@ impl Shared {
 
     /// Begins a frame and writes it.
     fn fill(&self, writer: &mut Writer) -> Writing {
-        let writing = writer.begin(&self.control);
+        let writing = writer.begin(&self.control); // plant: begin of the model
         let frame = writer.frames() + 1;
         let memory = &self.slots[writing.slot()];
         memory.header.store(frame, Ordering::Relaxed);
