@@ -69,6 +69,18 @@ pub struct ListedControl {
 /// A file without a control page counts if it has just the size that its header says, or the next
 /// multiple of 4096.
 ///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let listing = shm_frame::list()?;
+/// for segment in listing.segments {
+///     let shape = segment.shape.map_or("no frame yet".to_owned(), |shape| shape.to_string());
+///     println!("{}: {shape}, {} bytes", segment.name, segment.bytes);
+/// }
+/// println!("{} files cannot be read", listing.unreadable);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// When the directory cannot be read.
@@ -122,6 +134,18 @@ pub struct Cleaned {
 
 /// Removes the segments with a control page whose sender is dead, and what such a sender left half
 /// done. Plain segments stay: nobody can tell whether they are in use.
+///
+/// ```no_run
+/// # fn main() -> std::io::Result<()> {
+/// for removed in shm_frame::clean()? {
+///     match removed.result {
+///         Ok(()) => println!("{}: {} bytes", removed.name, removed.bytes),
+///         Err(error) => eprintln!("{}: {error}", removed.name),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///

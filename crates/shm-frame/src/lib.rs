@@ -2,16 +2,29 @@
 //! memory, whole and now.
 //!
 //! A [`Sender`] keeps rewriting a named segment; any number of [`Receiver`]s take the newest whole
-//! frame out of it, each at its own pace. It is not a queue: what nobody took in time is skipped,
-//! and counted. There is no broker, no daemon and no other machine.
+//! frame out of it, each at its own pace. It is not a queue: a frame that nobody took in time is
+//! skipped, and counted. There is no broker, no daemon and no other machine.
+//!
+//! | you want to | use |
+//! |---|---|
+//! | send pixels that you have | [`Sender::publish`], [`publish_with`](Sender::publish_with) for what you know of them besides |
+//! | write pixels where they are sent from | [`Sender::loan`]; [`into_loan`](Sender::into_loan) without a borrow |
+//! | wait for the next frame | [`Receiver::wait`]; [`wait_any`](Receiver::wait_any) for several streams |
+//! | read a frame in place | [`Receiver::lease`]; [`lease_owned`](Receiver::lease_owned) to keep it, or in another thread |
+//! | have a frame for yourself | [`Receiver::copy`], [`copy_to_slice`](Receiver::copy_to_slice) |
+//! | start the two sides in any order, and restart them | [`Follower`] |
+//! | wait in an event loop, as tokio's | [`Notifier`] |
+//! | end a wait from another thread | [`Canceller`] |
+//! | see what there is | [`list`], [`clean`] |
 //!
 //! # What is guaranteed
 //!
 //! Between a sender and receivers of this crate:
 //!
-//! - A frame that was received is whole, and newer than the one before.
-//! - Nobody waits for anybody: a receiver that is slow, stopped or dead costs at most one slot, and
-//!   a dead sender nothing.
+//! - A frame that was received is whole, with all that came with it, and newer than the one before.
+//! - Nobody waits for anybody: a receiver that is slow, stopped or dead costs at most the slots
+//!   that it leases, and a dead sender nothing. All slots but two can be leased, so the sender
+//!   always has one to write.
 //! - A [`Lease`] is not written while it is held.
 //! - Whatever stands in the segment, and whatever is done to its file, ends in an error or a value
 //!   of [`End`]: not in a read outside it, not in SIGBUS.
@@ -22,8 +35,36 @@
 //!   ([`Via::Plain`]): between two looks at its flag it may have written any number of frames.
 //! - A program that knows only the header and reads beside a sender that writes may see a torn
 //!   frame, as ever.
-//! - A process that may write the segment and means harm can show any picture, or none.
 //! - Time stamps by the monotonic clock compare only within one time namespace.
+//! - SIGBUS has a handler of this crate from the first segment on, which calls the one that was
+//!   there before. A thread that blocks SIGBUS is killed when memory is taken away under it, and so
+//!   is the process if a later `sigaction` replaced the handler.
+//!
+//! # Who is trusted
+//!
+//! A process that may *write* the segment, by default one of the same user, can show any picture,
+//! or none, and can change pixels under a lease: [`Lease`] says what that means. It can make no
+//! other process crash, read elsewhere, or wait. A receiver that does not trust the sender copies,
+//! and judges the copy.
+//!
+//! A process that may only *read* the segment can see the frames, and can slow the sender down a
+//! little: it may keep locks that anybody may take, and so make changes of the name wait (never a
+//! publication), and sleep on the segment in so many threads that others wake up 0.1 s late.
+//!
+//! # Forks
+//!
+//! A child of a fork inherits its parent's senders, receivers and leases, and they stay the
+//! parent's: dropped in the child, they do nothing; a sender fails with [`Error::Forked`]; a
+//! receiver opens its segment anew when it is next used. A child that lives on keeps no lock of its
+//! parent's, so that a dead parent is seen to be dead.
+//!
+//! # Pixels
+//!
+//! A frame is height x width x elements, row after row without padding, interleaved, little-endian.
+//! A [`Format`] says what an [`Element`] is (OpenCV's eight depths), how many a pixel has (1 to 4)
+//! and in which [`Order`]; [`Lease::elements`] and [`Loan::elements_mut`] give them as numbers.
+//! With each frame go the time at which the picture was taken, if the sender knows it, and bytes of
+//! the sender's own, JSON by convention: [`Extras`], [`Frame::captured_ns`], [`Lease::meta`].
 //!
 //! # The layout
 //!
@@ -31,7 +72,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | `i * stride`, for each slot `i` | 24 bytes of header, then the pixels, row after row |
+//! | `i * stride`, for each slot `i` | 24 bytes of header, the pixels, then from the next multiple of 8 on the sender's own bytes |
 //! | the last 4096 | the control page |
 //!
 //! The header, [`FrameHeader`], is the whole of what older programs know, and slot 0 all that they
@@ -57,11 +98,12 @@
 //!
 //! To lease:
 //!
-//! 1. Load `latest`, and store its slot in the own entry of the lease table.
+//! 1. Load `latest`, and store its slot in an entry of the lease table that nobody else owns.
 //! 2. The slot's sequence must be `2 * frame`. Else empty the entry and begin again.
 //! 3. Read in place; then empty the entry.
 //!
-//! Why each step is where it is, and which fence holds it there, is told in `src/slots.rs`.
+//! Why each step is where it is, and which fence holds it there, is told in
+//! `src/protocol/slots.rs`.
 //!
 //! # Example
 //!
@@ -83,7 +125,7 @@
 //! // Fill a slot in place, without a copy; or `sender.publish(shape, &pixels)` with one.
 //! let mut loan = sender.loan(shape)?;
 //! loan.pixels().fill(128);
-//! loan.publish();
+//! loan.publish()?;
 //!
 //! if receiver.wait(Duration::from_secs(1))? == Waited::Frame
 //!     && let Some(lease) = receiver.lease()?

@@ -19,6 +19,16 @@ pub struct Name(String);
 impl Name {
     /// Reads a name; the leading slash may be left out.
     ///
+    /// ```
+    /// # use shm_frame::Name;
+    /// # fn main() -> Result<(), shm_frame::Error> {
+    /// assert_eq!(Name::new("/cam")?, Name::new("cam")?);
+    /// assert_eq!(Name::new("/cam")?.path(), std::path::Path::new("/dev/shm/cam"));
+    /// assert!(Name::new("/not/a/name").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Name`] for what `shm_open(3)` would refuse, with the reason.

@@ -159,6 +159,20 @@ pub struct Sender {
 impl Sender {
     /// Makes the segment, with all its memory reserved.
     ///
+    /// ```
+    /// # use shm_frame::{Error, Name, Sender, SenderOptions};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-create-{}", std::process::id()))?;
+    /// let sender = Sender::create(&name, &SenderOptions::new().capacity(1920 * 1080 * 3))?;
+    /// // The name is taken as long as it lives.
+    /// assert!(matches!(
+    ///     Sender::create(&name, &SenderOptions::new()),
+    ///     Err(Error::Live { .. })
+    /// ));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NoRoom`] if `/dev/shm` has too little memory, [`Error::Live`] or
@@ -191,15 +205,44 @@ impl Sender {
 
     /// Copies a frame into a slot and publishes it.
     ///
+    /// ```
+    /// # use shm_frame::{Error, Format, Name, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-publish-{}", std::process::id()))?;
+    /// let mut sender = Sender::create(&name, &SenderOptions::new())?;
+    /// let shape = Shape::new(Size { width: 640, height: 480 }, Format::BGR8)?;
+    /// let sent = sender.publish(shape, &vec![0; shape.bytes()])?;
+    /// assert_eq!(sent.number, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `pixels` is not [`Shape::bytes`] long; else as for
-    /// [`loan`](Self::loan).
+    /// [`Error::Length`] if `pixels` is not [`Shape::bytes`] long; [`Error::Lost`] if another
+    /// process took the memory away, twice in a row; else as for [`loan`](Self::loan).
     pub fn publish(&mut self, shape: Shape, pixels: &[u8]) -> Result<Sent, Error> {
         self.publish_with(shape, pixels, Extras::new())
     }
 
     /// The same with what the sender knows of the frame besides.
+    ///
+    /// ```
+    /// # use shm_frame::{Error, Extras, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-extras-{}", std::process::id()))?;
+    /// let mut sender = Sender::create(&name, &SenderOptions::new())?;
+    /// let mut receiver = Receiver::open(&name)?;
+    /// let shape = Shape::new(Size { width: 64, height: 48 }, Format::GRAY8)?;
+    /// let extras = Extras::new().captured_ns(1_764_000_000_000_000_000).meta(br#"{"lamp":"on"}"#);
+    /// sender.publish_with(shape, &vec![0; shape.bytes()], extras)?;
+    ///
+    /// let lease = receiver.lease()?.expect("a frame");
+    /// assert_eq!(lease.meta(), br#"{"lamp":"on"}"#);
+    /// assert_eq!(lease.frame().captured_ns, Some(1_764_000_000_000_000_000));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -275,13 +318,28 @@ impl Sender {
     /// # Errors
     ///
     /// [`Error::TakenOver`] when another sender has the name by now: there is nothing left to do
-    /// but to end. If the frame is too large for the segment and the next one cannot be made, why;
-    /// the segment stays usable for smaller frames.
+    /// but to end. [`Error::Forked`] in a child of a fork. If the frame is too large for the
+    /// segment and the next one cannot be made, why ([`Error::NoRoom`], [`Error::Busy`]); the
+    /// segment stays usable for smaller frames.
     pub fn loan(&mut self, shape: Shape) -> Result<Loan<'_>, Error> {
         self.loan_with_room(shape, 0)
     }
 
     /// The same with room for so many bytes of the sender's own: see [`Loan::set_meta`].
+    ///
+    /// ```
+    /// # use shm_frame::{Error, Format, Name, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-room-{}", std::process::id()))?;
+    /// # let mut sender = Sender::create(&name, &SenderOptions::new())?;
+    /// # let shape = Shape::new(Size { width: 64, height: 48 }, Format::GRAY8)?;
+    /// let mut loan = sender.loan_with_room(shape, 100)?;
+    /// loan.pixels().fill(7);
+    /// loan.set_meta(br#"{"objects":3}"#)?;
+    /// loan.publish()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -296,6 +354,23 @@ impl Sender {
 
     /// The same as [`loan_with_room`](Self::loan_with_room), for a loan that owns the sender and
     /// gives it back when it ends: for languages that have no borrows, and for threads.
+    ///
+    /// ```
+    /// # use shm_frame::{Error, Format, Name, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-into-{}", std::process::id()))?;
+    /// let sender = Sender::create(&name, &SenderOptions::new())?;
+    /// let shape = Shape::new(Size { width: 64, height: 48 }, Format::GRAY8)?;
+    /// let mut loan = sender.into_loan(shape, 0).map_err(|(_sender, error)| error)?;
+    /// let loan = std::thread::spawn(move || {
+    ///     loan.pixels().fill(7);
+    ///     loan
+    /// });
+    /// let (sender, sent) = loan.join().expect("it filled it").publish();
+    /// assert_eq!(sent?.number, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -371,8 +446,21 @@ impl Sender {
         })
     }
 
-    /// Looks after the segment, if that is due. Every [`loan`](Self::loan) does it; a sender that
-    /// publishes less than ten times a second calls it in between.
+    /// Looks after the segment, if that is due: every 0.1 s. Every [`loan`](Self::loan) does it; a
+    /// sender that publishes less than ten times a second calls it in between.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn next_picture(_: Duration) -> Option<(shm_frame::Shape, Vec<u8>)> { None }
+    /// # fn send(mut sender: shm_frame::Sender) -> Result<(), shm_frame::Error> {
+    /// loop {
+    ///     match next_picture(Duration::from_millis(100)) {
+    ///         Some((shape, pixels)) => drop(sender.publish(shape, &pixels)?),
+    ///         None => sender.tend()?,
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

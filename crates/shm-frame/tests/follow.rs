@@ -90,6 +90,32 @@ fn a_wait_is_cancelled_from_another_thread_however_it_waits() {
 }
 
 #[test]
+fn a_sleeping_receiver_is_woken_to_be_cancelled() {
+    const ROUNDS: u32 = 20;
+    let name = TestName::new("cancel-woken");
+    let _sender = create(&name.name(), 4, 192).unwrap();
+    let mut receiver = open(&name);
+    let canceller = receiver.canceller();
+    let mut woken = 0;
+    for _ in 0..ROUNDS {
+        let cancelling = {
+            let canceller = canceller.clone();
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(130));
+                canceller.cancel();
+                Instant::now()
+            })
+        };
+        assert_eq!(receiver.wait(Duration::MAX).unwrap(), Waited::Cancelled);
+        // One that is not woken looks every 0.1 s by itself, so by chance it would be as quick once
+        // or twice.
+        let late = cancelling.join().unwrap().elapsed();
+        woken += u32::from(late < Duration::from_millis(10));
+    }
+    assert!(woken > ROUNDS / 2, "{woken} of {ROUNDS}");
+}
+
+#[test]
 fn frames_come_as_ever_to_a_receiver_that_can_be_cancelled() {
     let name = TestName::new("cancellable");
     let mut sender = create(&name.name(), 4, 192).unwrap();
@@ -568,21 +594,22 @@ fn a_notifiers_descriptor_is_readable_when_there_is_news_until_it_is_cleared() {
 fn a_receiver_that_looks_only_when_told_misses_no_frame_that_stands_still() {
     let name = TestName::new("notified");
     let notifier = Notifier::new(&name.name()).unwrap();
-    let mut follower = Follower::new(&name.name());
-    let mut received = |value: u8| {
+    let follower = std::cell::RefCell::new(Follower::new(&name.name()));
+    // Takes what there is, each time it is told, until there is what is waited for.
+    let until = |what: &str, found: &dyn Fn(&Receiver, &[u8]) -> bool| {
         let end = Instant::now() + PATIENCE;
         loop {
-            assert!(Instant::now() < end, "{value} never came");
+            assert!(Instant::now() < end, "{what} never came");
             if !readable(&notifier, 1000) {
                 continue;
             }
             notifier.clear();
             loop {
-                match follower.wait(Duration::ZERO).unwrap() {
+                match follower.borrow_mut().wait(Duration::ZERO).unwrap() {
                     Followed::Frame(receiver) => {
                         let mut pixels = Vec::new();
                         receiver.copy(&mut pixels).unwrap();
-                        if pixels.first() == Some(&value) {
+                        if found(receiver, &pixels) {
                             return;
                         }
                     }
@@ -591,6 +618,16 @@ fn a_receiver_that_looks_only_when_told_misses_no_frame_that_stands_still() {
                 }
             }
         }
+    };
+    let received = |value: u8| {
+        until(&value.to_string(), &|_, pixels| {
+            pixels.first() == Some(&value)
+        });
+    };
+    let taken_from = |pid: u32| {
+        until("a frame of that process", &|receiver, _| {
+            receiver.sender_pid() == Some(pid)
+        });
     };
     // One frame each, of senders that come after one another in every way: the last one's is not
     // followed by any other.
@@ -603,13 +640,19 @@ fn a_receiver_that_looks_only_when_told_misses_no_frame_that_stands_still() {
         publish(&mut sender, 10 + round);
         received(10 + round);
     }
-    // The same from a sender that is killed, and from one that knows only the header.
-    let mut process = sending(&name);
-    process.kill();
-    let mut sender = create(&name.name(), 4, 192).unwrap();
-    publish(&mut sender, 77);
-    received(77);
-    drop(sender);
+    // The same after a sender that is killed in the middle of its stream: whoever looks last is
+    // told when all have.
+    for round in 0..8 {
+        let mut process = sending(&name);
+        taken_from(process.pid());
+        thread::sleep(Duration::from_millis(15 * round));
+        process.kill();
+        let mut sender = create(&name.name(), 4, 192).unwrap();
+        publish(&mut sender, 77);
+        received(77);
+        drop(sender);
+    }
+    // And from a sender that knows only the header, and takes its time.
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
@@ -625,6 +668,7 @@ fn a_receiver_that_looks_only_when_told_misses_no_frame_that_stands_still() {
     };
     fs::write(name.file(), [&header(0)[..], &[88; 192]].concat()).unwrap();
     thread::sleep(Duration::from_millis(400));
+    notifier.clear();
     let file = fs::File::options().write(true).open(name.file()).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &header(1), 0).unwrap();
     received(88);

@@ -76,9 +76,11 @@ fn child_of_a_sender(name: &Name) {
         assert!(!own.path().exists());
     });
     assert!(name.path().exists());
+    // Nobody told the receiver that it ended.
+    let brief = Duration::from_millis(50);
+    assert_eq!(receiver.wait(brief).unwrap(), Waited::Timeout);
     let mut sender = inherited.unwrap();
     sender.publish(shape, &[2; 192]).unwrap();
-    // Nobody has told the receiver anything but a frame.
     assert_eq!(receiver.wait(PATIENCE).unwrap(), Waited::Frame);
     assert_eq!(take(&mut receiver).1, [2; 192]);
     match create(name, 4, 0) {
@@ -127,9 +129,11 @@ fn child_of_a_receiver(name: &Name) {
         assert_eq!(lease_entries(name), entries, "it is its parent's");
         // The receiver goes on with locks of its own: the parent has one entry, this one takes the
         // other.
-        let (frame, pixels) = take(&mut receiver);
-        assert_eq!((frame.number, &pixels[..]), (2, &[2; 192][..]));
-        assert!(receiver.can_lease());
+        let lease = receiver.lease().unwrap().expect("an entry of its own");
+        assert_eq!((lease.frame().number, lease.pixels()), (2, &[2; 192][..]));
+        let [parents, own] = lease_entries(name);
+        assert_eq!((parents, own != 0), (entries[0], true));
+        drop(lease);
         drop(receiver);
         assert_eq!(lease_entries(name), entries);
     });

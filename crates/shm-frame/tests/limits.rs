@@ -12,6 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use shm_frame::{End, Error, FrameHeader, Name, Receiver, Sender, SenderOptions, Waited};
 use shm_frame_testing::frames::{self, command, create, start};
 use shm_frame_testing::{PATIENCE, Program, TestName, open, open_name, shape, take, wait_until};
@@ -30,9 +32,10 @@ fn role() {
         "send" => send(&name),
         "attach" => attach(&name),
         "come and go" => come_and_go(&name),
-        "list" => list_as_nobody(),
+        "list" => list_as_nobody(&name),
         "lease a file" => lease_a_file(&name),
         "crowded" => crowded(&name),
+        "no larger file" => no_larger_file(&name),
         _ => panic!("no role {role}"),
     }
 }
@@ -173,7 +176,7 @@ fn come_and_go(name: &Name) {
     }
 }
 
-fn list_as_nobody() {
+fn list_as_nobody(name: &Name) {
     // Whoever may do anything may read the file, too.
     if nix::unistd::geteuid().is_root() {
         nix::unistd::setuid(65_534.into()).unwrap();
@@ -184,6 +187,12 @@ fn list_as_nobody() {
         unreadable += shm_frame::list().unwrap().unreadable;
         let cleaned = shm_frame::clean().unwrap();
         assert!(cleaned.is_empty(), "{cleaned:?}");
+        for _ in 0..100 {
+            match Receiver::open(name) {
+                Err(Error::NotFound { .. } | Error::Denied { .. } | Error::NotASegment { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
         lists += 1;
     }
     println!("lists={lists} unreadable={unreadable}");
@@ -208,13 +217,7 @@ fn lease_a_file(name: &Name) {
         .open(name.path())
         .unwrap();
     // SAFETY: nothing is called.
-    unsafe {
-        nix::sys::signal::signal(
-            nix::sys::signal::SIGIO,
-            nix::sys::signal::SigHandler::SigIgn,
-        )
-    }
-    .unwrap();
+    unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.unwrap();
     // SAFETY: a system call with numbers.
     let leased = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
     assert_eq!(leased, 0, "{}", std::io::Error::last_os_error());
@@ -525,8 +528,8 @@ fn memory_that_a_stopped_receiver_keeps_makes_room_or_is_told() {
 
 /// Shares a read lock on a byte of the segment, for which permission to read is enough, until
 /// dropped.
-fn share(name: &TestName, bytes: impl Iterator<Item = i64>) -> File {
-    let file = File::open(name.file()).unwrap();
+fn share(name: &Name, bytes: impl Iterator<Item = i64>) -> File {
+    let file = File::open(name.path()).unwrap();
     for byte in bytes {
         let lock = libc::flock {
             l_type: libc::F_RDLCK.try_into().unwrap(),
@@ -555,7 +558,7 @@ fn a_reader_that_locks_the_name_makes_a_sender_wait_once_in_a_while_at_most() {
     for removed in [true, false] {
         let name = TestName::new("name-locked");
         let mut sender = create(&name.name(), 4, 4 << 20).unwrap();
-        let _shared = share(&name, [1].into_iter());
+        let _shared = share(&name.name(), [1].into_iter());
         if removed {
             fs::remove_file(name.file()).unwrap();
         } else {
@@ -571,6 +574,35 @@ fn a_reader_that_locks_the_name_makes_a_sender_wait_once_in_a_while_at_most() {
         let sleeps = sleeps() - begin;
         assert!(sleeps < 200, "{sleeps} sleeps of a ms in 2 s");
     }
+}
+
+/// A sender whose segment is broken and cannot be made anew, in a process in which any attempt to
+/// reserve memory fails.
+fn no_larger_file(name: &Name) {
+    let shape = shape(8, 8, 3);
+    let mut sender = create(name, 4, 192).unwrap();
+    let file = File::options().write(true).open(name.path()).unwrap();
+    let _shared = share(name, [1].into_iter());
+    file.set_len(0).unwrap();
+    // SAFETY: nothing is called.
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.unwrap();
+    let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    setrlimit(Resource::RLIMIT_FSIZE, 0, hard).unwrap();
+    for _ in 0..100 {
+        match sender.publish(shape, &[1; 192]) {
+            Err(Error::Lost { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("it did not try");
+}
+
+#[test]
+fn no_memory_is_reserved_for_a_segment_that_cannot_have_its_name_yet() {
+    let name = TestName::new("no-larger-file");
+    start("no larger file", &name)
+        .ends_with(0)
+        .assert_stdout("it did not try");
 }
 
 #[test]

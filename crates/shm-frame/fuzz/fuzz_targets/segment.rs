@@ -15,7 +15,11 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use shm_frame::{Channels, Element, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
+use nix::fcntl::{FallocateFlags, fallocate};
+use shm_frame::{
+    Element, Error, Extras, Format, Frame, Name, Order, OwnedLease, Receiver, Sender,
+    SenderOptions, Shape, Size,
+};
 
 const PAGE: u64 = 4096;
 /// Beyond what a file may be: names, messages, the fuzzer's own.
@@ -24,7 +28,7 @@ const SLACK: usize = 64 << 10;
 const LARGEST: u64 = 1 << 20;
 
 /// The largest frame that a case publishes.
-const LARGEST_FRAME: u64 = 255 * 255 * 4;
+const LARGEST_FRAME: u64 = 255 * 255 * 4 * 8;
 
 /// The largest allocation that is allowed now.
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -68,6 +72,8 @@ enum At {
     State,
     Sequence(u8),
     Times(u8),
+    Captured(u8),
+    MetaLen(u8),
     Lease(u8),
     Anywhere(u32),
 }
@@ -92,17 +98,26 @@ enum Step {
         slot: u8,
     },
     Truncate(u32),
+    /// Takes pages out of the file, and leaves its length.
+    Punch(u8, u8),
     Overwrite(Vec<u8>),
     Remove,
     Publish {
         height: u8,
         width: u8,
-        channels: u8,
+        format: u8,
+        captured_ns: u64,
+        meta: u16,
     },
     Tend,
     Wait,
     Lease,
+    /// Takes a lease that is kept.
+    Keep,
+    /// Ends the oldest one.
+    Release,
     Copy,
+    CopyToSlice(u16),
     Reopen,
     OpenAnother,
 }
@@ -124,6 +139,16 @@ struct Run {
     sender: Option<Sender>,
     receiver: Option<Receiver>,
     pixels: Vec<u8>,
+    meta: Vec<u8>,
+    kept: Vec<OwnedLease>,
+}
+
+/// One of the 48 formats.
+fn format(number: u8) -> Format {
+    let element = Element::ALL[usize::from(number % 8)];
+    let channels = shm_frame::Channels::ALL[usize::from(number / 8 % 4)];
+    let order = if number < 128 { Order::Bgr } else { Order::Rgb };
+    Format::new(element, channels).ordered(order)
 }
 
 impl Run {
@@ -145,6 +170,14 @@ impl Run {
                     let _ = file.set_len(u64::from(len) % LARGEST);
                 }
             }
+            Step::Punch(first, pages) => {
+                if let Some(file) = self.file() {
+                    let mode =
+                        FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+                    let (at, len) = (i64::from(first) * 4096, i64::from(pages) * 4096);
+                    let _ = fallocate(&file, mode, at, len);
+                }
+            }
             Step::Overwrite(bytes) => {
                 if let Some(file) = self.file() {
                     let _ = file.write_all_at(&bytes, 0);
@@ -156,17 +189,19 @@ impl Run {
             Step::Publish {
                 height,
                 width,
-                channels,
+                format: number,
+                captured_ns,
+                meta,
             } => {
-                let shape = Channels::new(usize::from(channels % 5)).map(|channels| {
-                    let size = Size {
-                        width: width.into(),
-                        height: height.into(),
-                    };
-                    Shape::new(size, Format::new(Element::U8, channels))
-                });
-                if let (Some(sender), Some(Ok(shape))) = (&mut self.sender, shape) {
-                    let _ = sender.publish(shape, &vec![height; shape.bytes()]);
+                let size = Size {
+                    width: width.into(),
+                    height: height.into(),
+                };
+                let shape = Shape::new(size, format(number));
+                let meta = vec![height; usize::from(meta % 5000)];
+                if let (Some(sender), Ok(shape)) = (&mut self.sender, shape) {
+                    let extras = Extras::new().captured_ns(captured_ns).meta(&meta);
+                    let _ = sender.publish_with(shape, &vec![height; shape.bytes()], extras);
                 }
             }
             Step::Tend => {
@@ -180,7 +215,14 @@ impl Run {
                 }
             }
             Step::Lease => self.lease(),
+            Step::Keep => self.keep(),
+            Step::Release => {
+                if !self.kept.is_empty() {
+                    check_kept(&self.kept.remove(0));
+                }
+            }
             Step::Copy => self.copy(),
+            Step::CopyToSlice(len) => self.copy_to_slice(len.into()),
             Step::Reopen => {
                 if let Some(receiver) = &mut self.receiver {
                     let _ = receiver.reopen();
@@ -213,6 +255,8 @@ impl Run {
             At::State => (page + 76, 4),
             At::Sequence(i) => (page + 128 + 64 * slot(i), 8),
             At::Times(i) => (page + 136 + 64 * slot(i), 8),
+            At::Captured(i) => (page + 152 + 64 * slot(i), 8),
+            At::MetaLen(i) => (page + 160 + 64 * slot(i), 4),
             At::Lease(i) => (page + 1152 + 64 * slot(i), 4),
             At::Anywhere(at) => (u64::from(at) % (len + 1), 8),
         };
@@ -238,13 +282,28 @@ impl Run {
             return;
         };
         if let Ok(Some(lease)) = receiver.lease() {
-            let pixels = lease.pixels();
-            assert_eq!(pixels.len(), lease.frame().shape.bytes());
             // Every byte is read.
-            let copy = pixels.to_vec();
+            let (pixels, meta) = (lease.pixels().to_vec(), lease.meta().to_vec());
+            let frame = lease.frame();
+            assert!(format!("{lease:?}").len() < 2000);
+            assert_eq!(lease.elements::<f64>().is_some(), is_f64(&frame));
             if lease.is_intact() {
-                assert_is_in(file, &copy);
+                assert_is_in(file, &frame, &pixels, &meta);
             }
+        }
+    }
+
+    fn keep(&mut self) {
+        let Some(receiver) = &mut self.receiver else {
+            return;
+        };
+        if let Ok(Some(lease)) = receiver.lease_owned() {
+            check_kept(&lease);
+            self.kept.push(lease);
+        }
+        if self.kept.len() > 20 {
+            // More than there are entries: of receivers that came and went.
+            self.kept.remove(3);
         }
     }
 
@@ -253,22 +312,61 @@ impl Run {
         let Some(receiver) = &mut self.receiver else {
             return;
         };
-        if let Ok(Some(frame)) = receiver.copy(&mut self.pixels) {
-            assert_eq!(self.pixels.len(), frame.shape.bytes());
-            assert_is_in(file, &self.pixels);
+        match receiver.copy_with_meta(&mut self.pixels, &mut self.meta) {
+            Ok(Some(frame)) => assert_is_in(file, &frame, &self.pixels, &self.meta),
+            Ok(None) | Err(_) => assert!(self.pixels.is_empty() && self.meta.is_empty()),
+        }
+    }
+
+    fn copy_to_slice(&mut self, len: usize) {
+        let file = self.file();
+        let Some(receiver) = &mut self.receiver else {
+            return;
+        };
+        let mut slice = vec![0; len];
+        let taken = match receiver.copy_to_slice(&mut slice) {
+            Err(Error::Length { shape, got }) => {
+                assert!(got == len && shape.bytes() != len);
+                // No larger than the file, which the receiver has judged.
+                slice = vec![0; shape.bytes()];
+                receiver.copy_to_slice(&mut slice)
+            }
+            taken => taken,
+        };
+        match taken {
+            Ok(Some(frame)) => assert_is_in(file, &frame, &slice, &[]),
+            Ok(None) | Err(_) => assert!(slice.iter().all(|&byte| byte == 0)),
         }
     }
 }
 
-/// Pixels begin 24 bytes after a page does.
-fn assert_is_in(file: Option<File>, pixels: &[u8]) {
+fn is_f64(frame: &Frame) -> bool {
+    frame.shape.format().element() == Element::F64
+}
+
+/// Reads every byte of a lease that may be older than its segment.
+fn check_kept(lease: &OwnedLease) {
+    let frame = lease.frame();
+    assert_eq!(lease.pixels().len(), frame.shape.bytes());
+    let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+    std::hint::black_box(sum(lease.pixels()) + sum(lease.meta()));
+    assert_eq!(lease.elements::<f64>().is_some(), is_f64(&frame));
+}
+
+/// Pixels begin 24 bytes after a page does, and what the sender added at the next multiple of 8
+/// after them.
+fn assert_is_in(file: Option<File>, frame: &Frame, pixels: &[u8], meta: &[u8]) {
+    assert_eq!(pixels.len(), frame.shape.bytes());
     // Without a name, or with another file's, the receiver has what was there before.
     let Some(file) = file else { return };
     let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
     file.read_exact_at(&mut bytes, 0).unwrap();
-    let stands_there = (0..bytes.len())
-        .step_by(PAGE as usize)
-        .any(|page| bytes[page..].get(24..24 + pixels.len()) == Some(pixels));
+    let stands_there = (0..bytes.len()).step_by(PAGE as usize).any(|page| {
+        let slot = &bytes[page..];
+        let after = (24 + pixels.len()).next_multiple_of(8);
+        slot.get(24..24 + pixels.len()) == Some(pixels)
+            && (meta.is_empty() || slot.get(after..after + meta.len()) == Some(meta))
+    });
     let elsewhere = OTHER_FILE.load(Ordering::Relaxed) != 0;
     assert!(
         stands_there || elsewhere,
@@ -285,8 +383,14 @@ fn run(case: Case) {
     let name = Name::new(path.file_name().unwrap().to_str().unwrap()).unwrap();
     let slots = case.slots % 16 + 1;
     let sender = if let Some((mut bytes, rest)) = case.plain {
-        bytes.resize(bytes.len() + usize::from(rest), 0);
+        // What follows is memory or, every other time, a hole.
+        let len = bytes.len() + usize::from(rest);
+        if rest % 2 == 0 {
+            bytes.resize(len, 0);
+        }
         fs::write(&path, bytes).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(len as u64).unwrap();
         None
     } else {
         let options = SenderOptions::new()
@@ -302,12 +406,16 @@ fn run(case: Case) {
         sender,
         receiver,
         pixels: Vec::new(),
+        meta: Vec::new(),
+        kept: Vec::new(),
     };
-    let [height, width, channels] = case.first;
+    let [height, width, format] = case.first;
     run.step(Step::Publish {
         height,
         width,
-        channels,
+        format,
+        captured_ns: 1,
+        meta: 100,
     });
     OTHER_FILE.store(0, Ordering::Relaxed);
     let before = fs::metadata(&path).map(|file| file.ino()).ok();

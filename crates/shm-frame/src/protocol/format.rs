@@ -164,6 +164,17 @@ pub enum Order {
 ///
 /// As text it is the count of elements, then what is not usual: `3` (BGR, u8), `1:u16`, `4:rgb`,
 /// `3:f32:rgb`.
+///
+/// ```
+/// # use shm_frame::{Channels, Element, Format, Order};
+/// let depth: Format = "1:u16".parse()?;
+/// assert_eq!(depth, Format::GRAY16);
+/// let float_rgb = Format::new(Element::F32, Channels::Three).ordered(Order::Rgb);
+/// assert_eq!(float_rgb.to_string(), "3:f32:rgb");
+/// assert_eq!(float_rgb.pixel_bytes(), 12);
+/// assert_eq!(Format::from_word(float_rgb.word()), Some(float_rgb));
+/// # Ok::<(), shm_frame::ParseFormatError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Format {
     element: Element,
@@ -316,6 +327,16 @@ pub struct Size {
 /// The dimensions of an image: height x width x elements of a format. A value of this type is one
 /// that can exist: its sides are 1 to 2^31 - 1, and its bytes, with a header before them, fit in an
 /// `isize`.
+///
+/// ```
+/// # use shm_frame::{Format, Shape, Size};
+/// # fn main() -> Result<(), shm_frame::Error> {
+/// let shape = Shape::new(Size { width: 640, height: 480 }, Format::GRAY16)?;
+/// assert_eq!((shape.row_bytes(), shape.bytes()), (1280, 614_400));
+/// assert_eq!(shape.to_string(), "640x480x1:u16");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     width: i32,

@@ -7,6 +7,23 @@ use crate::Error;
 ///
 /// Bytes exist only in [`encode`](Self::encode) and [`decode`](Self::decode); what a header
 /// *claims* is judged in one place, [`shape`](Self::shape).
+///
+/// ```
+/// # use shm_frame::{Format, FrameHeader};
+/// # fn main() -> Result<(), shm_frame::Error> {
+/// let header = FrameHeader {
+///     width: 640,
+///     height: 404,
+///     channels: Format::BGR8.word(),
+///     timestamp_ms: 1_764_000_000_000,
+///     frame_valid: 1,
+/// };
+/// let bytes = header.encode();
+/// assert_eq!(FrameHeader::decode(&bytes), header);
+/// assert_eq!(header.shape(1_000_000)?.bytes(), 640 * 404 * 3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Pixels per row.

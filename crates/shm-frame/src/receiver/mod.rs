@@ -170,7 +170,23 @@ impl Receiver {
     /// none yet. If this one has not ended, it stays.
     ///
     /// Frame numbers go on if it has the same sender; else they begin anew, and all frames of the
-    /// new sender until the first one taken count as skipped.
+    /// new sender until the first one taken count as skipped. A segment that ended is left alone
+    /// for a second, since its end may have been forged; that of the next sender is another one. A
+    /// [`Follower`] does all of this by itself.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use shm_frame::{Name, Receiver, Waited};
+    /// # fn main() -> Result<(), shm_frame::Error> {
+    /// # let mut receiver = Receiver::open(&Name::new("/cam")?)?;
+    /// if let Waited::Ended(_) = receiver.wait(Duration::from_secs(1))? {
+    ///     while !receiver.reopen()? {
+    ///         std::thread::sleep(Duration::from_millis(10));
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -267,13 +283,35 @@ impl Receiver {
         self.wait_mode = mode;
     }
 
-    /// What ends a [`wait`](Self::wait) of this receiver from another thread.
+    /// What ends a [`wait`](Self::wait) of this receiver from another thread: see [`Canceller`].
     pub fn canceller(&mut self) -> Canceller {
         Canceller::new(Arc::clone(self.cancelled.get_or_insert_default()))
     }
 
     /// Waits until there is a frame newer than the last one taken: asleep, unless it is told to
-    /// wait [otherwise](Self::set_wait_mode).
+    /// wait [otherwise](Self::set_wait_mode). With a timeout of 0 it only looks.
+    ///
+    /// After a frame that could not be taken it waits for another: while no lease entry is free,
+    /// and with segments that have one slot, taking may fail again and again.
+    ///
+    /// ```
+    /// # use shm_frame::{Error, Format, Name, Receiver, Sender, SenderOptions, Shape, Size, Waited};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-wait-{}", std::process::id()))?;
+    /// # let mut sender = Sender::create(&name, &SenderOptions::new())?;
+    /// # let shape = Shape::new(Size { width: 64, height: 48 }, Format::GRAY16)?;
+    /// # sender.publish(shape, &vec![1; shape.bytes()])?;
+    /// use std::time::Duration;
+    ///
+    /// let mut receiver = Receiver::open(&name)?;
+    /// assert_eq!(receiver.wait(Duration::from_secs(1))?, Waited::Frame);
+    /// receiver.copy(&mut Vec::new())?;
+    /// assert_eq!(receiver.wait(Duration::from_millis(1))?, Waited::Timeout);
+    /// drop(sender);
+    /// assert!(matches!(receiver.wait(Duration::from_secs(1))?, Waited::Ended(_)));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -315,7 +353,25 @@ impl Receiver {
     ///
     /// It sleeps until one of them is woken, whatever their [`WaitMode`], on up to 120 segments
     /// with a control page; where the system is older than Linux 5.16, and with segments without a
-    /// control page, it looks every few milliseconds.
+    /// control page, it looks every few milliseconds. One that has ended tells so every time: leave
+    /// it out, or reopen it.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use shm_frame::{Name, Receiver, Waited};
+    /// # fn main() -> Result<(), shm_frame::Error> {
+    /// let mut left = Receiver::open(&Name::new("/left")?)?;
+    /// let mut right = Receiver::open(&Name::new("/right")?)?;
+    /// let mut pixels = Vec::new();
+    /// for (i, waited) in Receiver::wait_any(&mut [&mut left, &mut right], Duration::from_secs(1))? {
+    ///     if waited == Waited::Frame {
+    ///         let receiver = [&mut left, &mut right][i];
+    ///         receiver.copy(&mut pixels)?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -587,6 +643,26 @@ impl Receiver {
     /// While the lease is held, an old program, which looks at one slot only, may see nothing new:
     /// keep it short.
     ///
+    /// ```
+    /// # use shm_frame::{Error, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-lease-{}", std::process::id()))?;
+    /// # let mut sender = Sender::create(&name, &SenderOptions::new())?;
+    /// # let shape = Shape::new(Size { width: 64, height: 48 }, Format::GRAY16)?;
+    /// # sender.publish(shape, &vec![1; shape.bytes()])?;
+    /// let mut receiver = Receiver::open(&name)?;
+    /// if let Some(lease) = receiver.lease()? {
+    ///     let depths = lease.elements::<u16>().expect("a frame of u16");
+    ///     let mean = depths.iter().map(|&depth| f64::from(depth)).sum::<f64>() / depths.len() as f64;
+    ///     // Only now: a process that truncates the file is found out by it.
+    ///     if lease.is_intact() {
+    ///         println!("frame {}: {mean}", lease.frame().number);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits,
@@ -625,6 +701,23 @@ impl Receiver {
     /// Copies the pixels of the latest frame over what is in `pixels`. `None`: there is nothing new
     /// that is whole, and `pixels` is empty.
     ///
+    /// ```
+    /// # use shm_frame::{Error, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-copy-{}", std::process::id()))?;
+    /// # let mut sender = Sender::create(&name, &SenderOptions::new())?;
+    /// # let shape = Shape::new(Size { width: 64, height: 48 }, Format::GRAY16)?;
+    /// # sender.publish(shape, &vec![1; shape.bytes()])?;
+    /// let mut receiver = Receiver::open(&name)?;
+    /// let mut pixels = Vec::new();
+    /// if let Some(frame) = receiver.copy(&mut pixels)? {
+    ///     assert_eq!(pixels.len(), frame.shape.bytes());
+    ///     println!("{} frames were skipped before frame {}", frame.skipped, frame.number);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Shape`] or [`Error::TooLarge`] if the frame's header is no image that fits,
@@ -634,7 +727,24 @@ impl Receiver {
         self.copy_to(&mut Target::vec(pixels), None)
     }
 
-    /// The same, and the bytes that the sender added to the frame over those in `meta`.
+    /// The same, and the bytes that the sender added to the frame over those in `meta`, which is
+    /// empty if there are none.
+    ///
+    /// ```
+    /// # use shm_frame::{Error, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-meta-{}", std::process::id()))?;
+    /// # let mut sender = Sender::create(&name, &SenderOptions::new())?;
+    /// # let shape = Shape::new(Size { width: 64, height: 48 }, Format::GRAY16)?;
+    /// # sender.publish(shape, &vec![1; shape.bytes()])?;
+    /// let mut receiver = Receiver::open(&name)?;
+    /// let (mut pixels, mut meta) = (Vec::new(), Vec::new());
+    /// if receiver.copy_with_meta(&mut pixels, &mut meta)?.is_some() {
+    ///     println!("{}", String::from_utf8_lossy(&meta));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -649,6 +759,28 @@ impl Receiver {
 
     /// The same into a slice, which must be as long as the frame. `None`: there is nothing new that
     /// is whole, and the slice holds zeros, or what it held if nothing was tried.
+    ///
+    /// ```
+    /// # use shm_frame::{Error, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
+    /// # fn main() -> Result<(), Error> {
+    /// # let name = Name::new(&format!("/shm-frame-doc-slice-{}", std::process::id()))?;
+    /// # let mut sender = Sender::create(&name, &SenderOptions::new())?;
+    /// # let shape = Shape::new(Size { width: 64, height: 48 }, Format::GRAY16)?;
+    /// # sender.publish(shape, &vec![1; shape.bytes()])?;
+    /// let mut receiver = Receiver::open(&name)?;
+    /// let mut pixels = vec![0; 3];
+    /// let frame = match receiver.copy_to_slice(&mut pixels) {
+    ///     // It tells how long the frame is, which can be taken then.
+    ///     Err(Error::Length { shape, .. }) => {
+    ///         pixels.resize(shape.bytes(), 0);
+    ///         receiver.copy_to_slice(&mut pixels)?
+    ///     }
+    ///     taken => taken?,
+    /// };
+    /// assert_eq!(frame.expect("a frame").number, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
