@@ -17,6 +17,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, posix_fallocate};
 use nix::libc;
+use nix::sys::stat::{major, minor};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::linkat;
 
@@ -389,6 +390,15 @@ fn holders() -> Vec<Holder> {
     let named = files.filter_map(|file| Some(file.metadata().ok()?.ino()));
     let named: HashSet<_> = named.collect();
     let mut holders = Vec::new();
+    // The processes of containers may be seen here, and their `/dev/shm` is another.
+    let Ok(directory) = fs::metadata(DIRECTORY) else {
+        return holders;
+    };
+    let device = format!(
+        "{:02x}:{:02x}",
+        major(directory.dev()),
+        minor(directory.dev())
+    );
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
         let pid = process
@@ -399,7 +409,7 @@ fn holders() -> Vec<Holder> {
         let (Some(pid), Ok(maps)) = (pid, fs::read_to_string(process.path().join("maps"))) else {
             continue;
         };
-        let bytes = held_without_a_name(&maps, &named);
+        let bytes = held_without_a_name(&maps, &device, &named);
         if bytes > 0 {
             let command = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             holders.push(Holder::new(pid, command.trim_end().to_owned(), bytes));
@@ -408,10 +418,10 @@ fn holders() -> Vec<Holder> {
     holders
 }
 
-/// Bytes that the lines of a `/proc/PID/maps` have of files in `/dev/shm` of which none is `named`;
-/// see `proc_pid_maps(5)`. By their inodes: a file that was made without a name is "(deleted)"
-/// there for good.
-fn held_without_a_name(maps: &str, named: &HashSet<u64>) -> u64 {
+/// Bytes that the lines of a `/proc/PID/maps` have of files in the `/dev/shm` of that device of
+/// which none is `named`; see `proc_pid_maps(5)`. By their inodes: a file that was made without a
+/// name is "(deleted)" there for good.
+fn held_without_a_name(maps: &str, device: &str, named: &HashSet<u64>) -> u64 {
     let bytes = |line: &str| {
         if !line.ends_with(" (deleted)") || !line.contains(&format!(" {DIRECTORY}/")) {
             return None;
@@ -419,7 +429,10 @@ fn held_without_a_name(maps: &str, named: &HashSet<u64>) -> u64 {
         // Address, permissions, offset, device, inode.
         let mut words = line.split_whitespace();
         let (from, to) = words.next()?.split_once('-')?;
-        let inode = words.nth(3)?.parse().ok()?;
+        if words.nth(2)? != device {
+            return None;
+        }
+        let inode = words.next()?.parse().ok()?;
         let address = |text| u64::from_str_radix(text, 16).ok();
         let bytes = address(to)?.checked_sub(address(from)?)?;
         (!named.contains(&inode)).then_some(bytes)
@@ -463,7 +476,9 @@ mod tests {
 7f0000400000-7f0000700000 r--s 00000000 00:1a 13                 /dev/shm/alive
 7f0000500000-7f0000600000 rw-s 00000000 00:1a 15                 /dev/shm/#15 (deleted)
 7f0000800000-7f0000900000 r--s 00000000 00:1b 14                 /tmp/other (deleted)
+7f0000a00000-7f0000b00000 rw-s 00000000 00:1c 16                 /dev/shm/container (deleted)
 ";
-        assert_eq!(held_without_a_name(maps, &[13, 15].into()), 0x30_1000);
+        let held = held_without_a_name(maps, "00:1a", &[13, 15].into());
+        assert_eq!(held, 0x30_1000);
     }
 }
