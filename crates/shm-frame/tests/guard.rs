@@ -63,7 +63,8 @@ fn assert_lost(lease: &Lease<'_>) {
     assert!(!lease.is_intact());
 }
 
-/// Allows less data than there is: what the program needs next it has. (A limit of 0 is taken for none.)
+/// Allows less data than there is: what the program needs next it has. (A limit of 0 is taken for
+/// none.)
 fn limit_data() {
     let (_, hard) = getrlimit(Resource::RLIMIT_DATA).unwrap();
     setrlimit(Resource::RLIMIT_DATA, PAGE, hard).unwrap();
