@@ -8,8 +8,9 @@ use std::process::{self, Command};
 use std::sync::OnceLock;
 
 use common::{Json as _, RECV, SEND, command, needs, needs_numpy, python, recv, send};
-use opencv::core::{MatTraitConst, MatTraitConstManual};
+use opencv::core::{Mat, MatTraitConst, MatTraitConstManual};
 use opencv::imgcodecs::{self, imread};
+use opencv::imgproc;
 use shm_frame::{Frame, Shape, Via, Waited};
 use shm_frame_testing::{Program, Scratch, TestName, open, shape, take};
 
@@ -29,7 +30,10 @@ struct Picture {
 impl Picture {
     fn read(file: impl AsRef<Path>, flags: i32) -> Self {
         let file = file.as_ref();
-        let image = imread(file.to_str().unwrap(), flags).unwrap();
+        Self::of(&imread(file.to_str().unwrap(), flags).unwrap())
+    }
+
+    fn of(image: &Mat) -> Self {
         let side = |side: i32| u32::try_from(side).unwrap();
         let channels = usize::try_from(image.channels()).unwrap();
         Self {
@@ -166,7 +170,10 @@ impl OldReader {
 #[test]
 fn a_picture_crosses_from_shm_send_to_shm_recv_and_to_the_library_byte_for_byte() {
     let color = Picture::asset(SMALL);
-    let gray = Picture::read(SMALL, imgcodecs::IMREAD_GRAYSCALE);
+    let colors = imread(SMALL, imgcodecs::IMREAD_COLOR).unwrap();
+    let mut gray = Mat::default();
+    imgproc::cvt_color_def(&colors, &mut gray, imgproc::COLOR_BGR2GRAY).unwrap();
+    let gray = Picture::of(&gray);
     let with_alpha = Picture {
         shape: shape(640, 404, 4),
         pixels: color
