@@ -125,7 +125,7 @@ fn a_live_sender_is_listed_with_its_numbers_and_receivers() {
     for word in [
         "NAME",
         "SIZE",
-        "CH",
+        "FORMAT",
         "SLOTS",
         "FRAMES/S",
         "AGE",
