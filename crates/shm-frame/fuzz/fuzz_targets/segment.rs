@@ -171,8 +171,8 @@ impl Run {
             }
             Step::Punch(first, pages) => {
                 if let Some(file) = self.file() {
-                    let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE
-                        | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+                    let mode =
+                        FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
                     let (at, len) = (i64::from(first) * 4096, i64::from(pages) * 4096);
                     let _ = fallocate(&file, mode, at, len);
                 }
@@ -391,7 +391,10 @@ fn run(case: Case) {
         file.set_len(len as u64).unwrap();
         None
     } else {
-        let options = SenderOptions::new().slots(slots.into()).capacity(case.capacity.into()).replace(true);
+        let options = SenderOptions::new()
+            .slots(slots.into())
+            .capacity(case.capacity.into())
+            .replace(true);
         Sender::create(&name, &options).ok()
     };
     let receiver = Receiver::open(&name).ok();
