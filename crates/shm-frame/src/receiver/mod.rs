@@ -363,10 +363,10 @@ impl Receiver {
     /// let mut left = Receiver::open(&Name::new("/left")?)?;
     /// let mut right = Receiver::open(&Name::new("/right")?)?;
     /// let mut pixels = Vec::new();
-    /// for (i, waited) in Receiver::wait_any(&mut [&mut left, &mut right], Duration::from_secs(1))? {
+    /// let mut both = [&mut left, &mut right];
+    /// for (i, waited) in Receiver::wait_any(&mut both, Duration::from_secs(1))? {
     ///     if waited == Waited::Frame {
-    ///         let receiver = [&mut left, &mut right][i];
-    ///         receiver.copy(&mut pixels)?;
+    ///         both[i].copy(&mut pixels)?;
     ///     }
     /// }
     /// # Ok(())
