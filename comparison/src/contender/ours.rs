@@ -124,7 +124,7 @@ impl super::Receiver for Attached {
 
 fn wait(receiver: &mut Receiver, timeout: Duration) -> Result<()> {
     match receiver.wait(timeout)? {
-        Waited::Frame | Waited::Timeout => Ok(()),
+        Waited::Frame | Waited::Timeout | Waited::Cancelled => Ok(()),
         Waited::Ended(end) => Err(format!("the segment ended: {end:?}").into()),
     }
 }
