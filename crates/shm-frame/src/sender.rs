@@ -228,7 +228,8 @@ impl Sender {
     /// The same with what the sender knows of the frame besides.
     ///
     /// ```
-    /// # use shm_frame::{Error, Extras, Format, Name, Receiver, Sender, SenderOptions, Shape, Size};
+    /// # use shm_frame::{Error, Extras, Format, Name, Receiver, Sender};
+    /// # use shm_frame::{SenderOptions, Shape, Size};
     /// # fn main() -> Result<(), Error> {
     /// # let name = Name::new(&format!("/shm-frame-doc-extras-{}", std::process::id()))?;
     /// let mut sender = Sender::create(&name, &SenderOptions::new())?;

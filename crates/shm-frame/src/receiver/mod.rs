@@ -295,7 +295,8 @@ impl Receiver {
     /// and with segments that have one slot, taking may fail again and again.
     ///
     /// ```
-    /// # use shm_frame::{Error, Format, Name, Receiver, Sender, SenderOptions, Shape, Size, Waited};
+    /// # use shm_frame::{Error, Format, Name, Receiver, Sender, SenderOptions};
+    /// # use shm_frame::{Shape, Size, Waited};
     /// # fn main() -> Result<(), Error> {
     /// # let name = Name::new(&format!("/shm-frame-doc-wait-{}", std::process::id()))?;
     /// # let mut sender = Sender::create(&name, &SenderOptions::new())?;
@@ -653,7 +654,8 @@ impl Receiver {
     /// let mut receiver = Receiver::open(&name)?;
     /// if let Some(lease) = receiver.lease()? {
     ///     let depths = lease.elements::<u16>().expect("a frame of u16");
-    ///     let mean = depths.iter().map(|&depth| f64::from(depth)).sum::<f64>() / depths.len() as f64;
+    ///     let sum: f64 = depths.iter().map(|&depth| f64::from(depth)).sum();
+    ///     let mean = sum / depths.len() as f64;
     ///     // Only now: a process that truncates the file is found out by it.
     ///     if lease.is_intact() {
     ///         println!("frame {}: {mean}", lease.frame().number);
