@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use shm_frame::Frame;
+use shm_frame::{Frame, Name};
 
 use crate::console::Console;
 use crate::event::RecvLine;
@@ -54,8 +54,9 @@ impl Tally {
     }
 
     /// Tells the summary, and for people how the delays spread.
-    pub(super) fn tell(&self, console: &Console) -> Result<()> {
-        self.summary(console)?;
+    /// Of several streams each is told with its name.
+    pub(super) fn tell(&self, name: &Name, several: bool, console: &Console) -> Result<()> {
+        self.summary(name, several, console)?;
         let histogram = histogram::text(&self.delays.times);
         if console.is_verbose_text() && !histogram.is_empty() {
             console.result(&histogram)?;
@@ -63,7 +64,7 @@ impl Tally {
         Ok(())
     }
 
-    fn summary(&self, console: &Console) -> Result<()> {
+    fn summary(&self, name: &Name, several: bool, console: &Console) -> Result<()> {
         let seconds = self
             .span
             .map_or(0.0, |(first, last)| (last - first).as_secs_f64());
@@ -77,6 +78,7 @@ impl Tally {
         } = self;
         let delay_ms = self.delays.quantiles();
         let event = RecvLine::Summary {
+            name: name.to_string(),
             frames,
             seconds: rounded(seconds),
             fps: rounded(fps),
@@ -99,8 +101,13 @@ impl Tally {
         let dropped = dropped.concat();
         let delays = delay_ms.map_or(String::new(), |delay_ms| format!("; delay {delay_ms}"));
         let frames = counted(frames, "frame");
+        let named = if several {
+            format!("{name}: ")
+        } else {
+            String::new()
+        };
         let text = format!(
-            "{frames} in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{undrawn}{dropped}{delays}"
+            "{named}{frames} in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{undrawn}{dropped}{delays}"
         );
         console.summary(&event, &text)
     }

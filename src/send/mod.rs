@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 use opencv::core::{LogLevel, set_log_level};
 
 use crate::console::{Console, Settings};
@@ -42,7 +43,9 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    CompleteEnv::with_factory(command).complete();
+    let mut args = Args::parse();
+    args.sort_paths();
     exit::exit("shm-send", remedy::SEND, run(&args))
 }
 
@@ -55,11 +58,5 @@ fn run(args: &Args) -> Result<()> {
         quiet: args.quiet,
         stdout_taken: false,
     });
-    if args.show {
-        display::beside(&args.name, |window| {
-            transmission::run(args, &console, || window.open())
-        })
-    } else {
-        transmission::run(args, &console, || Ok(()))
-    }
+    transmission::run(args, &console)
 }

@@ -13,19 +13,15 @@ use crate::stop;
 use crate::units::{counted, mb};
 
 use crate::send::args::Args;
+use crate::send::display;
 use crate::send::meta::Meta;
 use crate::send::outlet::Outlet;
 use crate::send::pace::Pace;
 use crate::send::source::{self, Next, SLICE, Source};
 use crate::send::tally::Tally;
 
-/// Sends until the source, the user or a signal ends it. `ready` is called between the opening of
-/// the source and the making of the segment; if it fails, no segment is made.
-pub(super) fn run(
-    args: &Args,
-    console: &Console,
-    ready: impl FnOnce() -> Result<()>,
-) -> Result<()> {
+/// Sends until the source, the user or a signal ends it.
+pub(super) fn run(args: &Args, console: &Console) -> Result<()> {
     let (source, rate) = match source::open(args, console) {
         // A signal ended the wait for a film that did not come.
         Err(_) if stop::requested() => return Ok(()),
@@ -33,7 +29,9 @@ pub(super) fn run(
     };
     let meta = args.meta.as_deref();
     let meta = meta.map(|path| Meta::open(path, console)).transpose()?;
-    ready()?;
+    if args.show {
+        display::open(&args.name, console)?;
+    }
     let transform = args.transform();
     let shape = transform.shape(source.shape())?;
     let sender = Sender::create(

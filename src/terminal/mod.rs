@@ -105,8 +105,9 @@ impl Screen {
         })
     }
 
-    pub(crate) fn status(&self, line: Line) {
-        self.shared.change(|wanted| wanted.status = Some(line));
+    pub(crate) fn status(&self, lines: Vec<Line>) {
+        self.shared
+            .change(|wanted| wanted.status = lines.into_iter().next());
     }
 
     pub(crate) fn picture(&self, picture: Arc<Picture>) {
