@@ -1,7 +1,7 @@
 //! Counts frames, and tells the sums at the end.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use shm_frame::{Frame, Name};
@@ -9,7 +9,7 @@ use shm_frame::{Frame, Name};
 use crate::console::Console;
 use crate::event::RecvLine;
 use crate::recv::histogram;
-use crate::units::{Spread, counted, rate, rounded};
+use crate::units::{Pace, Spread, counted, rate, rounded};
 
 /// All frames that were received.
 #[derive(Debug)]
@@ -110,42 +110,5 @@ impl Tally {
             "{named}{frames} in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{undrawn}{dropped}{delays}"
         );
         console.summary(&event, &text)
-    }
-}
-
-/// Frames per second, lately.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    /// Since when frames are counted, and how many came after that.
-    counted: Option<(Instant, u64)>,
-    /// The result of the last count.
-    fps: Option<f64>,
-}
-
-impl Pace {
-    /// How long one count takes.
-    const SPAN: Duration = Duration::from_millis(500);
-
-    fn add(&mut self, now: Instant) {
-        let (since, frames) = self.counted.map_or((now, 0), |(since, n)| (since, n + 1));
-        let elapsed = now - since;
-        self.counted = if elapsed < Self::SPAN {
-            Some((since, frames))
-        } else {
-            self.fps = Some(rate(frames, elapsed.as_secs_f64()));
-            Some((now, 0))
-        };
-    }
-
-    pub(super) fn fps(&self) -> f64 {
-        let Some((since, frames)) = self.counted else {
-            return 0.0;
-        };
-        let elapsed = since.elapsed();
-        match self.fps {
-            Some(fps) if elapsed < 2 * Self::SPAN => fps,
-            // During the first count, and after a long pause.
-            _ => rate(frames, elapsed.as_secs_f64()),
-        }
     }
 }

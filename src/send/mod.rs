@@ -10,7 +10,7 @@
 //! | parts, sizes and turns of frames on their way | `transform` |
 //! | the running loop: from the source into the segment | `transmission` |
 //! | the window of `--show` | `display` |
-//! | the summary | `tally` |
+//! | the status line, the summary | `status`, `tally` |
 
 mod args;
 mod capture;
@@ -19,11 +19,13 @@ mod meta;
 mod outlet;
 mod pace;
 mod source;
+mod status;
 mod tally;
 mod transform;
 mod transmission;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
@@ -35,6 +37,7 @@ use crate::exit;
 use crate::remedy;
 use crate::send::args::Args;
 use crate::stop;
+use crate::terminal::{Screen, Stream, Tty};
 
 /// The command's arguments, for completions and manual pages.
 pub fn command() -> clap::Command {
@@ -53,10 +56,13 @@ fn run(args: &Args) -> Result<()> {
     // Silence OpenCV's log: our errors carry the cause.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
-    let console = Console::new(Settings {
+    let settings = Settings {
         json: args.json,
         quiet: args.quiet,
         stdout_taken: false,
-    });
+    };
+    let tty = Tty::of(Stream::Stderr).filter(|_| !args.json && !args.quiet);
+    let screen = tty.map(Screen::status_line).transpose()?;
+    let console = Console::with_screen(settings, screen.map(Arc::new));
     transmission::run(args, &console)
 }

@@ -484,6 +484,13 @@ impl Sender {
         self.segment.name()
     }
 
+    /// Receivers that are attached to the segment, as far as they can lease: those that found no
+    /// entry free, and copy, are not counted. Asks the kernel once for each entry, which takes
+    /// about 0.4 us.
+    pub fn receivers(&self) -> usize {
+        lock::owned_leases(self.segment.file(), self.plan.geometry.leases())
+    }
+
     /// Bytes that the segment takes in `/dev/shm`.
     pub fn segment_bytes(&self) -> usize {
         self.plan.geometry.len()

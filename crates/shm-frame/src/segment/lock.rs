@@ -72,6 +72,12 @@ pub(crate) fn held(file: impl AsFd, at: usize) -> Result<bool, Errno> {
     conflicts(file, at, libc::F_RDLCK)
 }
 
+/// How many of the first lease entries have an owner.
+pub(crate) fn owned_leases(file: impl AsFd, entries: usize) -> usize {
+    let owned = |entry: &usize| shared(&file, LEASES + entry) == Ok(true);
+    (0..entries).filter(owned).count()
+}
+
 /// Whether somebody holds or shares the lock on a byte.
 pub(crate) fn shared(file: impl AsFd, at: usize) -> Result<bool, Errno> {
     conflicts(file, at, libc::F_WRLCK)
