@@ -264,7 +264,7 @@ fn look(name: &Name) -> Result<Option<(Listed, Option<Again>)>, Error> {
     let beat = Beat::read(&found, geometry)?;
     listed.shape = beat.shape(&found, geometry);
     listed.age = beat.age();
-    let held = |entry: &usize| lock::held(&found.file, lock::LEASES + entry) == Ok(true);
+    let held = |entry: &usize| lock::shared(&found.file, lock::LEASES + entry) == Ok(true);
     let alive = found.alive()?;
     listed.control = Some(ListedControl {
         slots: geometry.slots,
