@@ -203,6 +203,9 @@ impl Stream {
 /// A stream that ended: its name, how it ended, and its sums, if it began.
 type Ended = (Name, Result<()>, Option<Tally>);
 
+/// A stream that is received.
+type Running<'scope> = ScopedJoinHandle<'scope, (Result<()>, Tally)>;
+
 /// What all streams of one run share.
 struct Run<'a> {
     args: &'a Args,
@@ -246,7 +249,7 @@ impl Run<'_> {
         scope: &'scope Scope<'scope, '_>,
     ) -> Vec<Ended> {
         let mut known = BTreeSet::new();
-        let mut running: Vec<(Name, ScopedJoinHandle<'_, (Result<()>, Tally)>)> = Vec::new();
+        let mut running: Vec<(Name, Running<'_>)> = Vec::new();
         let mut ended = Vec::new();
         let mut wanted = choice.names.clone();
         let begin = Instant::now();
@@ -309,7 +312,7 @@ impl Run<'_> {
         opener: &Opener<'_>,
         stages: Option<&Stages>,
         scope: &'scope Scope<'scope, '_>,
-    ) -> Result<ScopedJoinHandle<'scope, (Result<()>, Tally)>> {
+    ) -> Result<Running<'scope>> {
         let sinks = opener.open(&stream.name)?;
         let stage = stages.map(|stages| stages.add(&stream.name));
         self.running.fetch_add(1, Ordering::Relaxed);

@@ -26,7 +26,7 @@ use crate::window::{self, Input, Tile, Window};
 
 /// Where frames are shown.
 pub(super) enum Place {
-    Window(Window),
+    Window(Box<Window>),
     /// In the terminal, above its status line.
     Terminal(Arc<Screen>),
 }
@@ -59,7 +59,7 @@ pub(super) fn open(args: &Args, streams: &str) -> Result<Opened> {
         args::View::None => Ok((None, status()?, None)),
         args::View::Window => {
             let window = Window::open(&title).context("--view window")?;
-            Ok((Some(Place::Window(window)), status()?, None))
+            Ok((Some(Place::Window(Box::new(window))), status()?, None))
         }
         args::View::Terminal => match tty() {
             Some(tty) => terminal(tty, None),
@@ -74,7 +74,7 @@ pub(super) fn open(args: &Args, streams: &str) -> Result<Opened> {
                 Window::on(display, &title).map_err(|error| format!("no window: {error:#}"))
             });
             match (window, tty()) {
-                (Ok(window), _) => Ok((Some(Place::Window(window)), status()?, None)),
+                (Ok(window), _) => Ok((Some(Place::Window(Box::new(window))), status()?, None)),
                 (Err(why), Some(tty)) if text == Stream::Stdout => {
                     terminal(tty, Some(format!("shown in the terminal: {why}")))
                 }
@@ -149,10 +149,11 @@ const KEYS: [&str; 4] = [
 ];
 
 /// Shows frames, and obeys keys.
+#[expect(clippy::struct_excessive_bools, reason = "each is a key's")]
 struct Viewer {
     place: Place,
     console: Console,
-    streams: Vec<Shown>,
+    streams: Vec<Scene>,
     frozen: bool,
     /// The numbers are written on the window's picture.
     captioned: bool,
@@ -164,7 +165,7 @@ struct Viewer {
 }
 
 /// A stream that is shown.
-struct Shown {
+struct Scene {
     stage: Arc<Stage>,
     visible: Visible,
     /// The last frame that came.
@@ -180,7 +181,7 @@ struct Shown {
     drawn: (String, bool),
 }
 
-impl Shown {
+impl Scene {
     fn new(stage: Arc<Stage>) -> Self {
         Self {
             stage,
@@ -229,7 +230,7 @@ impl Viewer {
         while !stop::requested() && !closing.load(Ordering::Relaxed) {
             let begin = Instant::now();
             let streams = stages.after(self.streams.len());
-            self.streams.extend(streams.into_iter().map(Shown::new));
+            self.streams.extend(streams.into_iter().map(Scene::new));
             match self.step() {
                 Ok(true) => {}
                 Ok(false) => closing.store(true, Ordering::Relaxed),
@@ -316,7 +317,7 @@ impl Viewer {
     }
 
     fn catch_up(&mut self) -> Result<()> {
-        self.streams.iter_mut().try_for_each(Shown::catch_up)
+        self.streams.iter_mut().try_for_each(Scene::catch_up)
     }
 
     /// Tells the keys, or no longer.
@@ -403,7 +404,7 @@ impl Viewer {
             (self.caption(number), stream.stale.is_some() && !self.frozen)
         });
         let looks: Vec<_> = looks.collect();
-        let is_same = |(stream, look): (&Shown, &(String, bool))| match self.place {
+        let is_same = |(stream, look): (&Scene, &(String, bool))| match self.place {
             Place::Window(_) => stream.drawn == *look,
             // The terminal has its caption in the status line.
             Place::Terminal(_) => stream.drawn.1 == look.1,
@@ -444,7 +445,7 @@ impl Viewer {
 }
 
 /// A stream's picture, darker if no new one comes.
-fn brightness(stream: &Shown) -> Option<Arc<Picture>> {
+fn brightness(stream: &Scene) -> Option<Arc<Picture>> {
     let picture = stream.picture.as_ref()?;
     Some(if stream.drawn.1 {
         Arc::new(dimmed(picture))

@@ -84,6 +84,10 @@ const EMPTY: (i32, i32) = (640, 360);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An open window. It closes when dropped.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is known or not, whatever the others are"
+)]
 pub(crate) struct Window {
     connection: RustConnection,
     atoms: Atoms,
@@ -425,13 +429,12 @@ impl Window {
             self.connection.send_event(false, self.root, mask, event)?;
             return Ok(());
         }
-        let (place, size) = match self.before.take() {
-            Some(before) => before,
-            None => {
-                let now = self.connection.get_geometry(self.id)?.reply()?;
-                self.before = Some((Point::new(now.x.into(), now.y.into()), self.size));
-                (Point::new(0, 0), self.display)
-            }
+        let (place, size) = if let Some(before) = self.before.take() {
+            before
+        } else {
+            let now = self.connection.get_geometry(self.id)?.reply()?;
+            self.before = Some((Point::new(now.x.into(), now.y.into()), self.size));
+            (Point::new(0, 0), self.display)
         };
         let values = ConfigureWindowAux::new().x(place.x).y(place.y);
         self.connection.configure_window(self.id, &values)?;
@@ -529,7 +532,10 @@ pub(crate) fn display() -> Result<Display, String> {
     };
     // In a thread, since a display may accept a connection and never answer.
     let (answer, answered) = mpsc::channel();
-    thread::spawn(move || answer.send(x11rb::connect(None)));
+    thread::spawn(move || {
+        // If nobody waits any more, the connection is closed again.
+        let _ = answer.send(x11rb::connect(None));
+    });
     let failed = |why: &str| format!("display {} does not answer: {why}", name.display());
     match answered.recv_timeout(PATIENCE) {
         Ok(Ok((connection, screen))) => Ok(Display { connection, screen }),

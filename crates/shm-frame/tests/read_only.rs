@@ -7,12 +7,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::{ForkResult, fork};
-use shm_frame::{
-    Error, Frame, Name, OwnedLease, Receiver, Sender, SenderOptions, Via, Waited,
-};
-use shm_frame_testing::frames::{
-    self, Checked, command, create, number, signal_file, start,
-};
+use shm_frame::{Error, Frame, Name, OwnedLease, Receiver, Sender, SenderOptions, Via, Waited};
+use shm_frame_testing::frames::{self, Checked, command, create, number, signal_file, start};
 use shm_frame_testing::{
     PATIENCE, Program, Scratch, TestName, open, open_name, open_read_only, shape, wait_until,
 };
