@@ -132,7 +132,7 @@ impl Console {
     /// Changes the status line, if there is one.
     pub(crate) fn status(&self, line: Line) {
         if let Some(screen) = &self.0.screen {
-            screen.status(line);
+            screen.status(vec![line]);
         }
     }
 

@@ -3,10 +3,11 @@
 use std::path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use shm_frame::{Format, Name, Shape, Size};
+use rustix::time::{ClockId, clock_gettime};
+use shm_frame::{Format, Frame, Name, Shape, Size};
 
 use crate::console::Console;
 use crate::picture::Picture;
@@ -15,7 +16,7 @@ use crate::recv::sink::save;
 use crate::recv::stage::{Cue, Stage};
 use crate::recv::taken::Taken;
 use crate::stop;
-use crate::terminal::{Screen, Stream, Tty};
+use crate::terminal::{Caption, Screen, Stream, Tty};
 use crate::visible::Visible;
 use crate::window::{self, Input, Window};
 
@@ -98,6 +99,8 @@ pub(super) struct Viewer {
     shown: Option<Arc<Taken>>,
     /// That frame as a person can see it.
     picture: Option<Arc<Picture>>,
+    /// When the sender began that frame.
+    begun: Instant,
     frozen: bool,
     /// The numbers are written on the window's picture.
     captioned: bool,
@@ -119,6 +122,7 @@ impl Viewer {
             latest: None,
             shown: None,
             picture: None,
+            begun: Instant::now(),
             frozen: false,
             captioned: true,
             numbers: String::new(),
@@ -171,6 +175,7 @@ impl Viewer {
             None => Picture::new(Arc::clone(&taken) as _, taken.frame.shape),
         };
         self.picture = Some(Arc::new(picture));
+        self.begun = begun(&taken.frame);
         self.shown = Some(taken);
         Ok(())
     }
@@ -188,7 +193,11 @@ impl Viewer {
         };
         for key in keys {
             match key {
-                'q' | '\x1b' => return Ok(false),
+                'q' | '\x1b' => {
+                    // A terminal that takes nothing must not hold up the summary for long.
+                    stop::request();
+                    return Ok(false);
+                }
                 'h' => self.captioned = !self.captioned,
                 'c' => self.colour()?,
                 ' ' => self.freeze()?,
@@ -267,10 +276,23 @@ impl Viewer {
         let changed = match &self.place {
             Place::Window(window) => self.drawn != self.look() || window.is_stale()?,
             // The terminal has its caption in the status line.
-            Place::Terminal(_) => self.drawn.1 != self.is_dimmed(),
+            Place::Terminal(screen) => {
+                screen.caption(self.words());
+                self.drawn.1 != self.is_dimmed()
+            }
             Place::Nowhere => false,
         };
         if changed { self.draw() } else { Ok(()) }
+    }
+
+    /// What the terminal says besides the numbers.
+    fn words(&self) -> Caption {
+        let frozen = self.frozen.then(|| "frozen".to_owned());
+        let described = Some(self.visible.describe()).filter(|text| !text.is_empty());
+        Caption {
+            words: frozen.into_iter().chain(described).collect(),
+            hidden: !self.captioned,
+        }
     }
 
     /// The caption, and whether the picture is dimmed.
@@ -297,12 +319,29 @@ impl Viewer {
                 let shape = Shape::new(EMPTY, Format::GRAY8)?;
                 window.show_empty(&vec![0; shape.bytes()], shape, &caption)?;
             }
-            (Place::Terminal(screen), Some(picture)) => screen.picture(picture),
+            (Place::Terminal(screen), Some(picture)) => screen.picture(picture, self.begun),
             (Place::Terminal(_), None) | (Place::Nowhere, _) => {}
         }
         self.drawn = (caption, dim);
         Ok(())
     }
+}
+
+/// When the sender began a frame, which is in no future.
+fn begun(frame: &Frame) -> Instant {
+    let age = if frame.begun_ns == 0 {
+        // No more is known than the wall clock's ms.
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+        now.saturating_sub(Duration::from_millis(
+            u64::try_from(frame.sent_ms).unwrap_or(0),
+        ))
+    } else {
+        let now = clock_gettime(ClockId::Monotonic);
+        let now = Duration::try_from(now).unwrap_or_default();
+        now.saturating_sub(Duration::from_nanos(frame.begun_ns))
+    };
+    let now = Instant::now();
+    now.checked_sub(age).unwrap_or(now)
 }
 
 /// A darker picture. Its alpha stays.
