@@ -1,16 +1,18 @@
 //! `--list` and `--clean`: the segments in `/dev/shm`.
 
+use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::termios::tcgetwinsize;
 use shm_frame::{Listed, Listing};
 
 use crate::console::Console;
 use crate::event::{self, CleanLine, ListLine};
 use crate::remedy;
 use crate::stop;
-use crate::terminal::{Stream, Tty, printable};
+use crate::terminal::printable;
 use crate::units::{counted, mb, ms, rounded};
 
 /// How often `--watch` lists.
@@ -19,24 +21,23 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Lists the segments every second, until the user ends it. In a terminal in the same place, as
 /// much as there is room for.
 pub(super) fn watch(console: &Console) -> Result<()> {
-    let mut screen = Tty::of(Stream::Stdout).filter(|_| !console.is_json());
-    if let Some(tty) = &mut screen {
-        tty.write(CLEAR.as_bytes());
+    let in_place = io::stdout().is_terminal() && !console.is_json();
+    if in_place {
+        console.result(CLEAR)?;
     }
     let mut next = Instant::now();
     while !stop::requested() {
-        match &mut screen {
-            Some(tty) => {
-                let (columns, rows) = tty.size().cells();
-                let mut text = HOME.to_owned();
-                for line in lines()?.iter().take(rows.saturating_sub(1)) {
-                    text.extend(line.chars().take(columns));
-                    text += NEXT_LINE;
-                }
-                text += ERASE;
-                tty.write(text.as_bytes());
+        if in_place {
+            let size = tcgetwinsize(io::stdout())?;
+            let (columns, rows) = (size.ws_col.into(), size.ws_row.into());
+            let mut text = HOME.to_owned();
+            for line in lines()?.iter().take(usize::saturating_sub(rows, 2)) {
+                text.extend(line.chars().take(columns));
+                text += NEXT_LINE;
             }
-            None => list(console)?,
+            console.result(&(text + ERASE))?;
+        } else {
+            list(console)?;
         }
         next += PERIOD;
         while !stop::requested() && Instant::now() < next {

@@ -35,6 +35,7 @@ pub(super) fn line(of: Option<&str>, frame: Frame, tally: &Tally) -> Line {
             format!("{name} {delay:.3} ms"),
             format!("{name} {delay:.3} ms"),
         ),
+        Item::age_on_glass(),
     ]);
     if let Some(delays) = tally.delays.quantiles() {
         for (name, ms) in [("p50", delays.p50), ("p99", delays.p99)] {

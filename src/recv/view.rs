@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use opencv::core::{MatTraitConstManual, Size};
 use opencv::imgproc;
-use shm_frame::Format;
+use rustix::time::{ClockId, clock_gettime};
+use shm_frame::{Format, Frame};
 
 use crate::console::Console;
 use crate::picture::{self, Picture};
@@ -20,7 +21,7 @@ use crate::recv::sink::save;
 use crate::recv::stage::{Cue, Stage, Stages};
 use crate::recv::taken::Taken;
 use crate::stop;
-use crate::terminal::{Screen, Stream, Tty};
+use crate::terminal::{Caption, Screen, Stream, Tty};
 use crate::visible::{self, Visible};
 use crate::window::{self, Input, Tile, Window};
 
@@ -174,6 +175,8 @@ struct Scene {
     shown: Option<Arc<Taken>>,
     /// That frame as a person can see it.
     picture: Option<Arc<Picture>>,
+    /// When the sender began that frame.
+    begun: Instant,
     numbers: String,
     /// Why nothing new is there to be seen.
     stale: Option<String>,
@@ -189,6 +192,7 @@ impl Scene {
             latest: None,
             shown: None,
             picture: None,
+            begun: Instant::now(),
             numbers: String::new(),
             stale: None,
             drawn: (String::new(), false),
@@ -206,6 +210,7 @@ impl Scene {
             None => Picture::new(Arc::clone(&taken) as _, taken.frame.shape),
         };
         self.picture = Some(Arc::new(picture));
+        self.begun = begun(&taken.frame);
         self.shown = Some(taken);
         Ok(())
     }
@@ -289,7 +294,11 @@ impl Viewer {
     /// Obeys a key. `false`: the user wants to end.
     fn obey(&mut self, key: char) -> Result<bool> {
         match key {
-            'q' | '\x1b' => return Ok(false),
+            'q' | '\x1b' => {
+                // A terminal that takes nothing must not hold up the summary for long.
+                stop::request();
+                return Ok(false);
+            }
             'h' => self.captioned = !self.captioned,
             '?' => self.help(),
             'c' => {
@@ -380,6 +389,18 @@ impl Viewer {
         lines.join("\n")
     }
 
+    /// What the terminal says besides the numbers.
+    fn words(&self) -> Caption {
+        let frozen = self.frozen.then(|| "frozen".to_owned());
+        let seen = self.streams.iter().map(|stream| stream.visible.describe());
+        let mut seen: Vec<_> = seen.filter(|text| !text.is_empty()).collect();
+        seen.dedup();
+        Caption {
+            words: frozen.into_iter().chain(seen).collect(),
+            hidden: !self.captioned,
+        }
+    }
+
     /// The place and the value of the pixel under the cursor, if it is in a stream's picture.
     fn pointed(&self, number: usize) -> Option<String> {
         let Place::Window(window) = &self.place else {
@@ -412,7 +433,10 @@ impl Viewer {
         let changed = self.fresh || !self.streams.iter().zip(&looks).all(is_same);
         let ready = match &self.place {
             Place::Window(window) => window.is_ready() && (changed || window.is_stale()),
-            Place::Terminal(_) => changed,
+            Place::Terminal(screen) => {
+                screen.caption(self.words());
+                changed
+            }
         };
         if !ready {
             return Ok(());
@@ -431,17 +455,39 @@ impl Viewer {
         match &mut self.place {
             Place::Window(window) => window.show(&tiles)?,
             Place::Terminal(screen) => match pictures.as_slice() {
-                [] => {}
-                [only] => only
-                    .iter()
-                    .for_each(|only| screen.picture(Arc::clone(only))),
+                [Some(only)] => screen.picture(Arc::clone(only), self.streams[0].begun),
                 _ if pictures.iter().all(Option::is_none) => {}
-                _ => screen.picture(Arc::new(side_by_side(&pictures)?)),
+                _ => {
+                    let shown = self
+                        .streams
+                        .iter()
+                        .filter(|stream| stream.picture.is_some());
+                    let oldest = shown.map(|stream| stream.begun).min();
+                    let begun = oldest.unwrap_or_else(Instant::now);
+                    screen.picture(Arc::new(side_by_side(&pictures)?), begun);
+                }
             },
         }
         self.fresh = false;
         Ok(())
     }
+}
+
+/// When the sender began a frame, which is in no future.
+fn begun(frame: &Frame) -> Instant {
+    let age = if frame.begun_ns == 0 {
+        // No more is known than the wall clock's ms.
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+        now.saturating_sub(Duration::from_millis(
+            u64::try_from(frame.sent_ms).unwrap_or(0),
+        ))
+    } else {
+        let now = clock_gettime(ClockId::Monotonic);
+        let now = Duration::try_from(now).unwrap_or_default();
+        now.saturating_sub(Duration::from_nanos(frame.begun_ns))
+    };
+    let now = Instant::now();
+    now.checked_sub(age).unwrap_or(now)
 }
 
 /// A stream's picture, darker if no new one comes.
