@@ -163,7 +163,7 @@ fn a_run_ends_after_its_duration_or_with_its_sender() {
     sender.interrupt();
     until.ends_with(0);
     assert_eq!(until.events("closed").len(), 1);
-    let mut dying = send(&name, "--json");
+    let dying = send(&name, "--json");
     let mut until = recv(&name, "-v none --json --until-closed");
     until.wait_for_events("frame", 2);
     dying.signal("KILL");
@@ -234,7 +234,7 @@ fn paths_need_no_flag_whatever_they_are() {
     let film = film.to_str().unwrap();
     for (paths, size, count) in [
         (picture, "640x404", Some(2)),
-        (folder, "1920x1080", None),
+        (folder, "640x404", None),
         (&format!("{picture} {picture}"), "640x404", None),
         (&format!("{folder}/*-640*.png"), "640x404", None),
         (film, "64x48", None),

@@ -60,6 +60,7 @@ use crate::remedy;
 use crate::stop;
 
 pub(crate) use crate::recv::choice::DEFAULT;
+pub use crate::recv::view::KEYS;
 
 /// The command's arguments, for completions and manual pages.
 pub fn command() -> clap::Command {

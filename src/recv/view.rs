@@ -142,7 +142,7 @@ const MOSAIC: Size = Size {
 };
 
 /// What the keys do, a line each.
-const KEYS: [&str; 4] = [
+pub const KEYS: [&str; 4] = [
     "q or Esc end, space freezes, . shows the next frame while frozen",
     "s saves what is shown, h hides the numbers, c colours a single channel",
     window::KEYS,
