@@ -4,6 +4,7 @@
 //! |---|---|
 //! | sending | `send` |
 //! | receiving | `recv` |
+//! | the quick and the full program of each command | `front` |
 //! | words for the user: results, events, messages | `console`, over `stdio` |
 //! | every line of `--json` | `event` |
 //! | what to do about an error of the library | `remedy` |
@@ -21,6 +22,7 @@ mod complete;
 mod console;
 mod event;
 mod exit;
+mod front;
 mod parse;
 mod picture;
 mod raw_image;

@@ -86,6 +86,11 @@ impl Choice {
         !self.patterns.is_empty()
     }
 
+    /// What is said as long as there is no stream.
+    pub(super) fn waits(&self) -> String {
+        format!("no segment matches {self}: waiting for a sender")
+    }
+
     /// The streams that match a pattern now.
     pub(super) fn matching(&self) -> Result<BTreeSet<Name>> {
         let mut names = BTreeSet::new();

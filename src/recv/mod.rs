@@ -48,7 +48,9 @@ use shm_frame::Name;
 
 use crate::av::Container;
 use crate::console::{Console, Settings};
+use crate::event::RecvLine;
 use crate::exit;
+use crate::front;
 use crate::recv::args::Args;
 use crate::recv::choice::Choice;
 use crate::recv::reception::Reception;
@@ -69,9 +71,18 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
+    front::take_name("shm-recv");
+    let args = arguments();
+    let settings = settings(&args);
+    exit::exit("shm-recv", remedy::RECV, receive(&args, settings))
+}
+
+/// Completes arguments, lists and removes segments, or hands over to [`main`].
+pub fn front() -> ExitCode {
     CompleteEnv::with_factory(command).complete();
     let args = arguments();
-    exit::exit("shm-recv", remedy::RECV, run(&args))
+    let done = inventory(&args).unwrap_or_else(|| Err(front::hand_over("shm-recv")));
+    exit::exit("shm-recv", remedy::RECV, done)
 }
 
 /// The arguments. Usage errors end the process.
@@ -79,7 +90,8 @@ fn arguments() -> Args {
     let args = Args::parse();
     let path = args.record.as_deref();
     let is_mkv = path.and_then(record::container) == Some(Container::Mkv);
-    let several = Choice::of(&args.wanted()).is_ok_and(|choice| choice.is_several());
+    let wanted = args.wanted();
+    let several = wanted.len() > 1 && Choice::of(&wanted).is_ok_and(|choice| choice.is_several());
     for (wrong, why) in [
         (
             args.lossless && !is_mkv,
@@ -120,21 +132,25 @@ fn conflict(why: &str) -> ! {
     error.exit()
 }
 
-fn run(args: &Args) -> Result<()> {
-    let settings = Settings {
+fn settings(args: &Args) -> Settings {
+    Settings {
         json: args.json,
         quiet: args.quiet,
         stdout_taken: args.raw.is_some(),
-    };
+    }
+}
+
+/// What is done instead of receiving, if that was asked for.
+fn inventory(args: &Args) -> Option<Result<()>> {
+    let console = Console::new(settings(args));
     if args.watch {
-        stop::on_signals()?;
-        inventory::watch(&Console::new(settings))
+        Some(stop::on_signals().and_then(|()| inventory::watch(&console)))
     } else if args.list {
-        inventory::list(&Console::new(settings))
+        Some(inventory::list(&console))
     } else if args.clean {
-        inventory::clean(&Console::new(settings))
+        Some(inventory::clean(&console))
     } else {
-        receive(args, settings)
+        None
     }
 }
 
@@ -163,8 +179,8 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
         running: AtomicUsize::new(0),
     };
     let showing = place.map(|place| {
-        let stages = Arc::<Stages>::default();
-        Showing::start(place, stages, run.console.clone(), Arc::clone(&run.closing))
+        let closing = Arc::clone(&run.closing);
+        Showing::start(place, &choice, run.console.clone(), closing)
     });
     let stages = showing.as_ref().map(Showing::stages);
     let ended = thread::scope(|scope| run.all(&choice, &opener, stages.as_deref(), scope));
@@ -254,6 +270,7 @@ impl Run<'_> {
         let mut ended = Vec::new();
         let mut wanted = choice.names.clone();
         let begin = Instant::now();
+        let mut told = false;
         loop {
             if choice.may_grow() && !self.is_over() && !stop::requested() {
                 match choice.matching() {
@@ -279,6 +296,9 @@ impl Run<'_> {
                 }
             }
             let none = known.is_empty() && ended.is_empty();
+            if none && !std::mem::replace(&mut told, true) {
+                self.tell_waiting(choice);
+            }
             if none && let Some(late) = self.late(begin, choice) {
                 let name = Name::new(DEFAULT).expect("a name");
                 return vec![(name, Err(late), None)];
@@ -295,6 +315,18 @@ impl Run<'_> {
             ended.push((name, result, Some(tally)));
         }
         ended
+    }
+
+    /// Tells that no stream matches yet.
+    fn tell_waiting(&self, choice: &Choice) {
+        let event = RecvLine::Waiting {
+            name: choice.to_string(),
+            why: "no segment matches",
+        };
+        // Without stdout there is nobody to tell.
+        if self.console.event(&event, &choice.waits()).is_err() {
+            self.close();
+        }
     }
 
     /// The error of a run for which no stream came in time.

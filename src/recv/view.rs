@@ -17,6 +17,7 @@ use shm_frame::{Format, Frame};
 use crate::console::Console;
 use crate::picture::{self, Picture};
 use crate::recv::args::{self, Args};
+use crate::recv::choice::Choice;
 use crate::recv::sink::save;
 use crate::recv::stage::{Cue, Stage, Stages};
 use crate::recv::taken::Taken;
@@ -97,15 +98,17 @@ impl Showing {
     /// Begins to show. Sets `closing` if the user wants to end, and ends if somebody else does.
     pub(super) fn start(
         place: Place,
-        stages: Arc<Stages>,
+        choice: &Choice,
         console: Console,
         closing: Arc<AtomicBool>,
     ) -> Self {
+        let stages = Arc::<Stages>::default();
+        let waits = choice.waits();
         let (ends, ended) = mpsc::channel();
         let shown = Arc::clone(&stages);
         let thread = thread::spawn(move || {
             let _ends: mpsc::Sender<()> = ends;
-            Viewer::new(place, console).run(&shown, &closing);
+            Viewer::new(place, waits, console).run(&shown, &closing);
         });
         Self {
             stages,
@@ -153,6 +156,8 @@ pub const KEYS: [&str; 4] = [
 #[expect(clippy::struct_excessive_bools, reason = "each is a key's")]
 struct Viewer {
     place: Place,
+    /// What is said as long as there is no stream.
+    waits: String,
     console: Console,
     streams: Vec<Scene>,
     frozen: bool,
@@ -217,9 +222,10 @@ impl Scene {
 }
 
 impl Viewer {
-    fn new(place: Place, console: Console) -> Self {
+    fn new(place: Place, waits: String, console: Console) -> Self {
         Self {
             place,
+            waits,
             console,
             streams: Vec::new(),
             frozen: false,
@@ -446,12 +452,18 @@ impl Viewer {
         }
         let pictures: Vec<_> = self.streams.iter().map(brightness).collect();
         let tiles = self.streams.iter().zip(&pictures);
-        let tiles: Vec<_> = tiles
+        let mut tiles: Vec<_> = tiles
             .map(|(stream, picture)| Tile {
                 picture: picture.as_deref(),
                 caption: &stream.drawn.0,
             })
             .collect();
+        if tiles.is_empty() {
+            tiles.push(Tile {
+                picture: None,
+                caption: &self.waits,
+            });
+        }
         match &mut self.place {
             Place::Window(window) => window.show(&tiles)?,
             Place::Terminal(screen) => match pictures.as_slice() {
