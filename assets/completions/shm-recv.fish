@@ -17,6 +17,7 @@ complete -c shm-recv -l compression -d 'How to pack the pixels of .mcap [default
 lz4\t'Larger files, for half a processor'
 none\t'As large as the pixels, for a third of a processor'"
 complete -c shm-recv -l raw -d 'Write the pixels of each frame to stdout (-), and all text to stderr' -r -f -a "-\t''"
+complete -c shm-recv -l serve -d 'Show the stream in browsers, with its numbers, and as NAME.jpg and NAME.mjpg. For other machines give an address, 0.0.0.0:8080: then a token is wanted, which is printed. Port 0 takes a free one' -r
 complete -c shm-recv -l plot -d 'Draw the delays at the end, over time and as a histogram: .svg or .png' -r -F
 complete -c shm-recv -l lossless -d 'Record every pixel exactly, for .mkv: FFV1'
 complete -c shm-recv -l log -d 'Print a line for each frame, on a terminal too'

@@ -1,5 +1,6 @@
 //! The flags of `shm-recv`, with their help.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use shm_frame::Name;
 
 use crate::parse;
+use crate::recv::serve;
 use crate::recv::sink::mcap::{self, Packing};
 use crate::recv::sink::record;
 
@@ -60,6 +62,11 @@ pub(crate) struct Args {
         help_heading = DONE
     )]
     pub raw: Option<String>,
+    /// Show the stream in browsers, with its numbers, and as NAME.jpg and NAME.mjpg. For other
+    /// machines give an address, 0.0.0.0:8080: then a token is wanted, which is printed. Port 0
+    /// takes a free one
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = serve::address::parse, help_heading = DONE)]
+    pub serve: Option<SocketAddr>,
 
     /// Print a line for each frame, on a terminal too
     #[arg(long, conflicts_with_all = ["json", "quiet"], help_heading = PRINTED)]
@@ -89,7 +96,7 @@ const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
 /// Flags that conflict with --list and --clean.
-const RECEIVING: [&str; 16] = [
+const RECEIVING: [&str; 17] = [
     "name",
     "width",
     "height",
@@ -103,6 +110,7 @@ const RECEIVING: [&str; 16] = [
     "lossless",
     "compression",
     "raw",
+    "serve",
     "log",
     "quiet",
     "plot",
@@ -115,6 +123,7 @@ Examples:
   shm-recv -n cam -v none --raw - |
     ffplay -f rawvideo -pixel_format bgr24 -video_size 640x404 -
   shm-recv -n cam -c 1000 --plot delay.svg
+  shm-recv -n cam --serve 8080        show it in a browser, at http://localhost:8080/
   shm-recv --list                     all segments";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,6 +10,7 @@
 //! | the newest frame, between receiving and showing | `stage` |
 //! | frames in a window or in the terminal, and keys | `view` |
 //! | frames in files, videos, pipes and plots | `sink` |
+//! | the stream in a browser | `serve` |
 //! | the summary | `tally`, `histogram` |
 //! | `--list` and `--clean` | `inventory` |
 
@@ -19,6 +20,7 @@ mod histogram;
 mod inventory;
 mod reception;
 mod report;
+mod serve;
 mod sink;
 mod stage;
 mod status;
@@ -42,6 +44,7 @@ use crate::console::{Console, Settings};
 use crate::exit;
 use crate::recv::args::Args;
 use crate::recv::reception::Reception;
+use crate::recv::serve::{Feed, Server};
 use crate::recv::sink::{Sink, mcap, record};
 use crate::recv::stage::Stage;
 use crate::recv::tally::Tally;
@@ -119,14 +122,19 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
     // Silence OpenCV's log: our errors carry the cause.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
+    let server = args.serve.map(Server::start).transpose()?;
     let sinks = sink::open(args)?;
     let (place, screen) = view::open(args)?;
     let console = Console::with_screen(settings, screen);
+    let feed = server.as_ref().map(|server| server.stream(&args.name));
+    if let Some(server) = &server {
+        server.tell(&console)?;
+    }
     let mut viewer = Viewer::new(args.name.clone(), place, console.clone());
     let (received, tally) = if viewer.is_somewhere() {
-        beside(args, &console, &mut viewer, sinks)
+        beside(args, &console, &mut viewer, sinks, feed)
     } else {
-        let mut reception = Reception::new(args, console.clone(), sinks, None);
+        let mut reception = Reception::new(args, console.clone(), sinks, None, feed);
         (reception.run(|| false), reception.tally)
     };
     // The summary comes in any case; an error of the run comes first.
@@ -143,12 +151,13 @@ fn beside(
     console: &Console,
     viewer: &mut Viewer,
     sinks: Vec<Box<dyn Sink>>,
+    feed: Option<Feed>,
 ) -> (Result<()>, Tally) {
     let stage = Stage::new(args.name.to_string());
     let closed = AtomicBool::new(false);
     thread::scope(|scope| {
         let receiving = scope.spawn(|| {
-            let mut reception = Reception::new(args, console.clone(), sinks, Some(&stage));
+            let mut reception = Reception::new(args, console.clone(), sinks, Some(&stage), feed);
             let received = reception.run(|| closed.load(Ordering::Relaxed));
             stage.end();
             (received, reception.tally)

@@ -9,7 +9,7 @@ use crate::recv::tally::Tally;
 use crate::units::ms;
 
 /// After this long without a frame a view says so.
-const STALE: Duration = Duration::from_secs(1);
+pub(super) const STALE: Duration = Duration::from_secs(1);
 
 /// Shared by the two threads.
 #[derive(Debug)]
