@@ -61,6 +61,15 @@ pub(crate) enum SendLine {
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum RecvLine<'a> {
+    /// `--serve` listens.
+    Serving {
+        /// What a browser opens, with the token if one is wanted.
+        url: &'a str,
+        /// The address that is listened on, with its port.
+        address: String,
+        /// What clients must know; null if only this machine is served.
+        token: Option<&'a str>,
+    },
     /// There is no segment with a live sender yet, or no longer.
     Waiting {
         /// The segment's name, with its leading slash.

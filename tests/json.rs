@@ -3,14 +3,15 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::Command;
 
 use common::{Json as _, RECV, SEND, command, keys, needs, recv, send};
 use serde_json::Value;
 use shm_frame::{Extras, Format, FrameHeader, Sender, SenderOptions, Shape, Size};
-use shm_frame_testing::{Program, TestName, shape};
+use shm_frame_testing::{Program, TestName, shape, wait_until};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md");
 
@@ -222,6 +223,45 @@ fn print_events(printed: &mut Printed) {
     printed.events("shm-send", &sender);
 }
 
+/// The numbers of a stream for browsers, before its first frame and after it.
+fn print_served(printed: &mut Printed) {
+    let name = TestName::new("json-serve");
+    for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let mut receiver = recv(&name, &format!("--json --view none --serve {address}"));
+        let serving = receiver.wait_for_events("serving", 1).remove(0);
+        let address = serving["address"].as_str().unwrap();
+        let port = address.rsplit_once(':').unwrap().1;
+        let ask = || {
+            let token = serving["token"].as_str().unwrap_or_default();
+            let request = format!(
+                "GET /streams.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                 Authorization: Bearer {token}\r\n\r\n"
+            );
+            let mut socket = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+            socket.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            let (_, json) = answer.split_once("\r\n\r\n").unwrap();
+            let (_, stream) = json.split_once("\"streams\":[").unwrap();
+            stream.trim_end_matches("]}").to_owned()
+        };
+        let mut add = || {
+            let stream = ask();
+            printed.add("shm-recv --serve: a stream".to_owned(), &stream);
+            stream
+        };
+        let is = |stream: &str, state: &str| stream.contains(&format!("\"state\":\"{state}\""));
+        wait_until("it waits", || !add().contains("\"why\":null"));
+        let mut sender = send(&name, "--size 64x48");
+        wait_until("it lives", || is(&add(), "live"));
+        wait_until("it has delays", || add().contains("\"delays_ms\":{"));
+        sender.interrupt();
+        wait_until("it is gone", || is(&add(), "gone"));
+        receiver.interrupt();
+        printed.events("shm-recv", &receiver);
+    }
+}
+
 /// Segments of all kinds in a `/dev/shm` of their own, listed and removed.
 fn print_inventory(printed: &mut Printed) {
     let script = "mount -t tmpfs tmpfs /dev/shm && echo ready && exec sleep 600";
@@ -283,6 +323,7 @@ fn the_document_has_exactly_the_lines_and_fields_that_are_printed() {
     }
     let mut printed = Printed::default();
     print_events(&mut printed);
+    print_served(&mut printed);
     print_inventory(&mut printed);
     let document = document();
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The flags of `shm-recv`, with their help.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use clap_complete::engine::ArgValueCompleter;
 use crate::complete;
 use crate::parse;
 use crate::recv::choice::Wanted;
+use crate::recv::serve;
 use crate::recv::sink::mcap::{self, Packing};
 use crate::recv::sink::record;
 
@@ -76,6 +78,11 @@ pub(crate) struct Args {
         help_heading = DONE
     )]
     pub raw: Option<String>,
+    /// Show the stream in browsers, with its numbers, and as NAME.jpg and NAME.mjpg. For other
+    /// machines give an address, 0.0.0.0:8080: then a token is wanted, which is printed. Port 0
+    /// takes a free one
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = serve::address::parse, help_heading = DONE)]
+    pub serve: Option<SocketAddr>,
 
     /// Print a line for each frame, on a terminal too
     #[arg(long, conflicts_with_all = ["json", "quiet"], help_heading = PRINTED)]
@@ -111,7 +118,7 @@ const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
 /// Flags that conflict with --list and --clean.
-const RECEIVING: [&str; 20] = [
+const RECEIVING: [&str; 21] = [
     "name",
     "names",
     "duration",
@@ -129,6 +136,7 @@ const RECEIVING: [&str; 20] = [
     "lossless",
     "compression",
     "raw",
+    "serve",
     "log",
     "quiet",
     "plot",
@@ -143,6 +151,7 @@ Examples:
     ffplay -f rawvideo -pixel_format bgr24 -video_size 640x404 -
   shm-recv -n cam -c 1000 --plot delay.svg
   shm-recv -n cam -v none --interval 1  rate and delay, every second
+  shm-recv -n cam --serve 8080        show it in a browser, at http://localhost:8080/
   shm-recv --list                     all segments";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,6 +12,7 @@
 //! | the newest frame, between receiving and showing | `stage` |
 //! | frames in a window or in the terminal, and keys | `view` |
 //! | frames in files, videos, pipes and plots | `sink` |
+//! | the stream in a browser | `serve` |
 //! | the summary | `tally`, `histogram` |
 //! | `--list` and `--clean` | `inventory` |
 
@@ -23,6 +24,7 @@ mod interval;
 mod inventory;
 mod reception;
 mod report;
+mod serve;
 mod sink;
 mod stage;
 mod status;
@@ -54,6 +56,7 @@ use crate::front;
 use crate::recv::args::Args;
 use crate::recv::choice::Choice;
 use crate::recv::reception::Reception;
+use crate::recv::serve::Server;
 use crate::recv::sink::{Opener, mcap, record};
 use crate::recv::stage::Stages;
 use crate::recv::tally::Tally;
@@ -164,11 +167,15 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
     let choice = Choice::of(&args.wanted())?;
+    let server = args.serve.map(Server::start).transpose()?;
     let opener = Opener::new(args, choice.is_several())?;
     let (place, screen, why) = view::open(args, &choice.to_string())?;
     let console = Console::with_screen(settings, screen);
     if let Some(why) = why {
         console.note(&why);
+    }
+    if let Some(server) = &server {
+        server.tell(&console)?;
     }
     let run = Run {
         args,
@@ -182,8 +189,12 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
         let closing = Arc::clone(&run.closing);
         Showing::start(place, &choice, run.console.clone(), closing)
     });
-    let stages = showing.as_ref().map(Showing::stages);
-    let ended = thread::scope(|scope| run.all(&choice, &opener, stages.as_deref(), scope));
+    let outputs = Outputs {
+        opener,
+        server,
+        stages: showing.as_ref().map(Showing::stages),
+    };
+    let ended = thread::scope(|scope| run.all(&choice, &outputs, scope));
     if let Some(showing) = showing {
         run.close();
         showing.end(LEAVE);
@@ -223,6 +234,15 @@ type Ended = (Name, Result<()>, Option<Tally>);
 /// A stream that is received.
 type Running<'scope> = ScopedJoinHandle<'scope, (Result<()>, Tally)>;
 
+/// Where the frames of all streams of one run go.
+struct Outputs<'a> {
+    opener: Opener<'a>,
+    /// For the view, if there is one.
+    stages: Option<Arc<Stages>>,
+    /// For browsers, if there are to be any.
+    server: Option<Server>,
+}
+
 /// What all streams of one run share.
 struct Run<'a> {
     args: &'a Args,
@@ -261,8 +281,7 @@ impl Run<'_> {
     fn all<'scope>(
         &'scope self,
         choice: &Choice,
-        opener: &Opener<'_>,
-        stages: Option<&Stages>,
+        outputs: &Outputs<'_>,
         scope: &'scope Scope<'scope, '_>,
     ) -> Vec<Ended> {
         let mut known = BTreeSet::new();
@@ -287,7 +306,7 @@ impl Run<'_> {
                     several: self.several,
                     name: name.clone(),
                 };
-                match self.start(stream, opener, stages, scope) {
+                match self.start(stream, outputs, scope) {
                     Ok(thread) => running.push((name, thread)),
                     Err(error) => {
                         self.close();
@@ -342,17 +361,19 @@ impl Run<'_> {
     fn start<'scope>(
         &'scope self,
         stream: Stream,
-        opener: &Opener<'_>,
-        stages: Option<&Stages>,
+        outputs: &Outputs<'_>,
         scope: &'scope Scope<'scope, '_>,
     ) -> Result<Running<'scope>> {
-        let sinks = opener.open(&stream.name)?;
+        let sinks = outputs.opener.open(&stream.name)?;
+        let stages = outputs.stages.as_ref();
         let stage = stages.map(|stages| stages.add(&stream.name));
+        let server = outputs.server.as_ref();
+        let feed = server.map(|server| server.stream(&stream.name));
         self.running.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(&self.running, thread::current());
         Ok(scope.spawn(move || {
             let _counted = counted;
-            let mut reception = Reception::new(self, &stream, sinks, stage);
+            let mut reception = Reception::new(self, &stream, sinks, stage, feed);
             let result = reception.run();
             if result.is_err() {
                 // What the others have is kept and told, as after a signal.

@@ -11,6 +11,7 @@ use crate::event::{Dimensions, RecvLine};
 use crate::recv::args::Args;
 use crate::recv::follow::{Follow, Step};
 use crate::recv::report::Report;
+use crate::recv::serve::Feed;
 use crate::recv::sink::{Sink, Sinks};
 use crate::recv::stage::Stage;
 use crate::recv::taken::{Pool, Taken};
@@ -33,6 +34,8 @@ pub(super) struct Reception<'a> {
     sinks: Sinks,
     /// Where a view takes frames from, if there is one.
     stage: Option<Arc<Stage>>,
+    /// Where browsers get frames from, with `--serve`.
+    feed: Option<Feed>,
     pool: Pool,
     /// The unexpected shape that was told last.
     unexpected: Option<Shape>,
@@ -47,6 +50,7 @@ impl<'a> Reception<'a> {
         stream: &Stream,
         sinks: Vec<Box<dyn Sink>>,
         stage: Option<Arc<Stage>>,
+        feed: Option<Feed>,
     ) -> Self {
         let Run { args, console, .. } = run;
         Self {
@@ -57,6 +61,7 @@ impl<'a> Reception<'a> {
             sinks: Sinks::new(sinks, console.clone()),
             console: console.clone(),
             stage,
+            feed,
             pool: Pool::default(),
             unexpected: None,
             discarded: String::new(),
@@ -109,6 +114,9 @@ impl<'a> Reception<'a> {
                 if let Some(stage) = &self.stage {
                     stage.wait_for(&why);
                 }
+                if let Some(feed) = &self.feed {
+                    feed.wait_for(&why, follow.is_attached());
+                }
                 if let Some(last) = last_frame {
                     self.report.stale(last.elapsed(), &why);
                 }
@@ -129,7 +137,8 @@ impl<'a> Reception<'a> {
     /// Takes the latest frame and hands it on. `false`: it is not whole, not usable or not of the
     /// expected shape.
     fn take(&mut self, receiver: &mut Receiver) -> Result<bool> {
-        let keeps = self.stage.is_some() || self.sinks.want_pixels();
+        let is_watched = self.feed.as_ref().is_some_and(Feed::wants_pixels);
+        let keeps = self.stage.is_some() || self.sinks.want_pixels() || is_watched;
         let (mut pixels, mut meta) = if keeps || !receiver.can_lease() {
             self.pool.take()
         } else {
@@ -140,6 +149,9 @@ impl<'a> Reception<'a> {
                 self.unexpected = None;
                 self.tally.add(frame);
                 self.report.frame(frame, &meta)?;
+                if let Some(feed) = &self.feed {
+                    feed.note(frame, &self.tally);
+                }
                 let taken = keeps.then(|| {
                     Arc::new(Taken {
                         frame,
@@ -150,6 +162,9 @@ impl<'a> Reception<'a> {
                 self.sinks.take(frame, taken.as_ref())?;
                 if let Some(taken) = taken {
                     self.pool.lend(&taken);
+                    if let Some(feed) = &self.feed {
+                        feed.put(Arc::clone(&taken));
+                    }
                     if let Some(stage) = &self.stage {
                         stage.put(taken, &self.tally);
                     }

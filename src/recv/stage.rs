@@ -11,7 +11,7 @@ use crate::recv::tally::Tally;
 use crate::units::ms;
 
 /// After this long without a frame a view says so.
-const STALE: Duration = Duration::from_secs(1);
+pub(super) const STALE: Duration = Duration::from_secs(1);
 
 /// The stages of all streams, in the order in which they came.
 #[derive(Debug, Default)]

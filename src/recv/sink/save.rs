@@ -49,7 +49,7 @@ const UNCOMPRESSED: i32 = 1;
 
 /// The kind of file that holds such pixels exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(in crate::recv) enum Kind {
     Png,
     Tiff,
     /// numpy's array format, which has every type of element.
@@ -57,7 +57,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(format: Format) -> Self {
+    pub(in crate::recv) fn of(format: Format) -> Self {
         match (format.element(), format.channels()) {
             (Element::U8 | Element::U16, Channels::One | Channels::Three | Channels::Four) => {
                 Self::Png
@@ -70,11 +70,26 @@ impl Kind {
         }
     }
 
-    fn ending(self) -> &'static str {
+    /// The kind of files whose names end in this.
+    pub(in crate::recv) fn with_ending(ending: &str) -> Option<Self> {
+        let all = [Self::Png, Self::Tiff, Self::Npy];
+        all.into_iter().find(|kind| kind.ending() == ending)
+    }
+
+    pub(in crate::recv) fn ending(self) -> &'static str {
         match self {
             Self::Png => "png",
             Self::Tiff => "tiff",
             Self::Npy => "npy",
+        }
+    }
+
+    /// What HTTP calls it.
+    pub(in crate::recv) fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Tiff => "image/tiff",
+            Self::Npy => "application/octet-stream",
         }
     }
 }
@@ -90,10 +105,7 @@ pub(in crate::recv) fn write(
     let kind = Kind::of(shape.format());
     let path = free(directory, stem, kind.ending());
     let failed = || format!("cannot write {}", path.display());
-    let bytes = match kind {
-        Kind::Png | Kind::Tiff => encode(kind, pixels, shape).with_context(failed)?,
-        Kind::Npy => npy(pixels, shape),
-    };
+    let bytes = encoded(kind, pixels, shape).with_context(failed)?;
     fs::write(&path, bytes)
         .inspect_err(|_| {
             // Leave no half picture.
@@ -101,6 +113,14 @@ pub(in crate::recv) fn write(
         })
         .with_context(failed)?;
     Ok(path)
+}
+
+/// A frame as the bytes of a file. Its kind must be that [of](Kind::of) its format, or `Npy`.
+pub(in crate::recv) fn encoded(kind: Kind, pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
+    match kind {
+        Kind::Png | Kind::Tiff => encode(kind, pixels, shape),
+        Kind::Npy => Ok(npy(pixels, shape)),
+    }
 }
 
 fn encode(kind: Kind, pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
