@@ -1,0 +1,164 @@
+//! Frames that check themselves, in every format, and what sends and takes them.
+//!
+//! What stands in a frame follows from a number, which goes along as the capture time: at the far
+//! end frames are numbered anew.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use shm_frame::{
+    Channels, Element, Followed, Follower, Format, Name, Order, OwnedLease, Sender, SenderOptions,
+    Shape, Size,
+};
+
+const HASH: u64 = 0x9E37_79B9_7F4A_7C15;
+
+pub fn formats() -> Vec<Format> {
+    let mut formats = Vec::new();
+    for element in Element::ALL {
+        for channels in Channels::ALL {
+            let format = Format::new(element, channels);
+            formats.push(format);
+            if channels.count() >= 3 {
+                formats.push(format.ordered(Order::Rgb));
+            }
+        }
+    }
+    formats
+}
+
+/// Which frames are sent.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Of all formats in turn, of different sizes.
+    All,
+    /// Of one shape.
+    One(Shape),
+}
+
+impl Kind {
+    fn shape(self, number: u64) -> Shape {
+        let Self::One(shape) = self.varied(number) else {
+            unreachable!("it was varied")
+        };
+        shape
+    }
+
+    fn varied(self, number: u64) -> Self {
+        match self {
+            Self::One(_) => self,
+            Self::All => {
+                let vary = u32::try_from(number % 7).unwrap();
+                let size = Size {
+                    width: 150 + vary,
+                    height: 100 - vary,
+                };
+                let formats = formats();
+                let index = usize::try_from(number).unwrap() % formats.len();
+                Self::One(Shape::new(size, formats[index]).unwrap())
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        if text == "all" {
+            return Self::All;
+        }
+        let (sides, format) = text.rsplit_once('x').unwrap();
+        let (width, height) = sides.split_once('x').unwrap();
+        let size = Size {
+            width: width.parse().unwrap(),
+            height: height.parse().unwrap(),
+        };
+        Self::One(Shape::new(size, format.parse().unwrap()).unwrap())
+    }
+}
+
+fn meta(number: u64) -> String {
+    if number.is_multiple_of(3) {
+        String::new()
+    } else {
+        format!("{{\"number\":{number}}}")
+    }
+}
+
+fn word(number: u64, at: usize) -> [u8; 8] {
+    (number.wrapping_mul(HASH) ^ at as u64).to_le_bytes()
+}
+
+fn fill(number: u64, pixels: &mut [u8]) {
+    for (at, bytes) in pixels.chunks_mut(8).enumerate() {
+        bytes.copy_from_slice(&word(number, at)[..bytes.len()]);
+    }
+}
+
+/// Plays a role of `frames::role`: `send KIND FPS [COUNT]`, or `receive KIND`, which tells what it
+/// sees for ever.
+pub fn play(role: &str, name: &Name) {
+    let words: Vec<_> = role.split(' ').collect();
+    match words[..] {
+        ["send", kind, fps] => send(name, Kind::parse(kind), fps, u64::MAX),
+        ["send", kind, fps, count] => send(name, Kind::parse(kind), fps, count.parse().unwrap()),
+        ["receive", kind] => receive(name, Kind::parse(kind)),
+        _ => panic!("no role {role}"),
+    }
+}
+
+fn send(name: &Name, kind: Kind, fps: &str, count: u64) {
+    let period = Duration::from_secs_f64(fps.parse::<f64>().unwrap().recip());
+    let mut sender = Sender::create(name, &SenderOptions::new()).unwrap();
+    let begun = Instant::now();
+    for number in 1..=count {
+        let meta = meta(number);
+        let mut loan = sender.loan_with_room(kind.shape(number), meta.len()).unwrap();
+        fill(number, loan.pixels());
+        loan.set_captured_ns(number);
+        loan.set_meta(meta.as_bytes()).unwrap();
+        loan.publish().unwrap();
+        let due = begun + period * u32::try_from(number).unwrap();
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    println!("sent {count}");
+    // The last frame is there as long as its sender.
+    thread::sleep(Duration::from_secs(3600));
+}
+
+fn check(lease: &OwnedLease, kind: Kind) -> u64 {
+    let frame = lease.frame();
+    let number = frame.captured_ns.expect("frames tell when they were taken");
+    assert_eq!(frame.shape, kind.shape(number), "frame {number}");
+    assert_eq!(lease.meta(), meta(number).as_bytes(), "frame {number}");
+    for (at, bytes) in lease.pixels().chunks(8).enumerate() {
+        assert!(*bytes == word(number, at)[..bytes.len()], "frame {number} is wrong at word {at}");
+    }
+    number
+}
+
+fn receive(name: &Name, kind: Kind) {
+    let mut follower = Follower::new(name);
+    let (mut last, mut taken) = (0, 0_u64);
+    let mut seen = BTreeSet::new();
+    loop {
+        match follower.wait(Duration::from_secs(1)).unwrap() {
+            Followed::Frame(receiver) => {
+                let Some(lease) = receiver.lease_owned().unwrap() else {
+                    continue;
+                };
+                let number = check(&lease, kind);
+                assert!(number > last, "frame {number} after {last}");
+                last = number;
+                taken += 1;
+                if seen.insert(lease.frame().shape.format().word()) || taken % 10 == 0 {
+                    println!("taken={taken} formats={}", seen.len());
+                }
+            }
+            Followed::Attached(_) => {
+                last = 0;
+                println!("attached");
+            }
+            Followed::Ended(end) => println!("ended {end}"),
+            Followed::Timeout | Followed::Missing(_) | Followed::Cancelled => {}
+        }
+    }
+}
