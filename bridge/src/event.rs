@@ -168,7 +168,7 @@ pub(crate) enum GetLine<'a> {
     Gone {
         /// Where the frames were published.
         key: &'a str,
-        /// `ended` (the sender, or its bridge) or `link` (nothing is heard of the other machine).
+        /// `ended` (the sender) or `link` (to the other end, which may have ended itself).
         why: &'static str,
     },
     /// Every five seconds.

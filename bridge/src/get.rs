@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -326,6 +327,8 @@ impl Getting<'_> {
 
     /// Takes frames until the other end is gone, or enough came.
     fn stream(&mut self, gone: u64) -> Result<()> {
+        // What the other end told before this one subscribed is no promise.
+        self.inbox.count_anew();
         let inbox = Arc::clone(&self.inbox);
         let begun = Reading::now();
         let subscriber = self
@@ -361,19 +364,23 @@ impl Getting<'_> {
         if !self.goes_on() {
             return Ok(());
         }
-        self.tally.past += self.inbox.counts();
-        self.inbox.begin();
+        self.tally.past += self.inbox.count_anew();
         self.tally.last = None;
         self.sender = None;
         let (key, name) = (self.args.key.as_str(), &self.args.name);
+        // A link that ended takes its time to be gone from zenoh's list.
+        let deadline = Instant::now() + TICK;
+        while self.is_linked() && Instant::now() < deadline {
+            thread::sleep(TICK / 10);
+        }
         let (why, text) = if self.is_linked() {
             ("ended", format!("the sender behind {key} ended"))
         } else {
-            ("link", format!("nothing is heard of {key}"))
+            ("link", format!("the link to {key} ended"))
         };
         let event = GetLine::Gone { key, why };
         self.console
-            .event(&event, &format!("{text}: so did the segment {name}"))
+            .event(&event, &format!("{text}, and so did segment {name}"))
     }
 
     fn take(&mut self, arrived: Arrived, begun: Reading) -> Result<()> {
@@ -427,6 +434,15 @@ impl Getting<'_> {
             return Ok(Err(format!(
                 "a {shape} frame has {bytes} bytes of pixels, not {got}"
             )));
+        }
+        if self
+            .tally
+            .last
+            .as_ref()
+            .is_some_and(|(last, _)| last.session != attachment.session)
+        {
+            // Another sender took the name over at the other end.
+            self.sender = None;
         }
         let meta = &attachment.meta;
         let sender = match &mut self.sender {
@@ -500,7 +516,7 @@ impl Getting<'_> {
             _ => String::new(),
         };
         // The other end's count is to know all that arrived here.
-        if state.arrived > 0 {
+        if state.asked > 0 && self.inbox.is_alive_now() {
             let _ = self.ask(self.question(0));
         }
         let text = format!("{}{delays}", told(&state));

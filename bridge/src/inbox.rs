@@ -72,7 +72,9 @@ impl Serials {
                 ..Self::default()
             };
         }
-        self.before.get_or_insert(serial.saturating_sub(1));
+        // Counted, and not on its way yet, when the other end was asked.
+        let before = self.before.unwrap_or(u64::MAX).min(serial - 1);
+        self.before = Some(before);
         self.last = self.last.max(serial);
         self.pending = self.pending.max(serial);
         self.arrived += 1;
@@ -140,15 +142,22 @@ impl Inbox {
         state.serials.told(answer.asked);
     }
 
-    /// Begins to count anew, and forgets a frame that is there, and the other machine's clocks.
+    /// Forgets the other machine's clocks.
     pub(crate) fn begin(&self) {
+        self.state().clock = Clock::default();
+    }
+
+    /// Begins to count anew, and forgets a frame that is there.
+    pub(crate) fn count_anew(&self) -> Counts {
+        let counts = self.counts();
         let mut state = self.state();
         state.newest = None;
         state.serials = Serials::default();
         state.overtaken = 0;
-        state.clock = Clock::default();
+        counts
     }
 
+    /// What was counted since then.
     pub(crate) fn counts(&self) -> Counts {
         let state = self.state();
         let (asked, arrived) = (state.serials.asked(), state.serials.arrived);
@@ -172,6 +181,11 @@ impl Inbox {
             .wait_timeout_while(self.state(), time, |state| !state.alive)
             .unwrap_or_else(PoisonError::into_inner);
         state.alive.then_some(state.gone)
+    }
+
+    /// Whether the other end has a sender.
+    pub(crate) fn is_alive_now(&self) -> bool {
+        self.state().alive
     }
 
     /// Whether the sender before which so many were gone is there.

@@ -14,8 +14,8 @@ use crate::args::Network;
 const LEASE_MS: u64 = 2000;
 /// The longest time that a message waits for its link.
 const MOST: Duration = Duration::from_secs(1);
-/// The shortest, which is what zenoh waits by itself.
-const LEAST: Duration = Duration::from_millis(50);
+/// The shortest: wireless links pause for as long now and then.
+const LEAST: Duration = Duration::from_millis(200);
 
 /// How long a frame waits for its link before it is given up: two frames' time, or what the frame
 /// takes at 100 Mbit/s if that is longer. What is given up was sent in part, in vain; but while one
@@ -127,19 +127,19 @@ fn merge(base: &mut Value, above: Value) {
 /// An error of zenoh without the places in its sources.
 pub(crate) fn text_of(error: &zenoh::Error) -> String {
     let text = error.to_string();
-    let mut kept = String::new();
-    for (i, part) in text.split(" at ").enumerate() {
-        // `what at /path/to/file.rs:123.` and what follows.
-        let after = if part.starts_with('/') && part.contains(".rs:") {
-            part.split_once(char::is_whitespace)
-                .map_or("", |(_, after)| after)
-        } else {
-            if i > 0 {
-                kept.push_str(" at ");
+    let mut parts = text.split(" at /");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(".rs:") {
+            // What follows the line's number.
+            Some((_, after)) => {
+                kept.push_str(after.trim_start_matches(|c: char| c.is_ascii_digit()))
             }
-            part
-        };
-        kept.push_str(after);
+            None => {
+                kept.push_str(" at /");
+                kept.push_str(part);
+            }
+        }
     }
     kept.trim().trim_end_matches('.').to_owned()
 }
@@ -152,10 +152,10 @@ mod tests {
     fn a_frame_may_wait_for_two_of_its_kind_and_for_100_mbit_but_not_for_ever() {
         let at = |fps| Some(Duration::from_secs(1) / fps);
         for (bytes, period, ms) in [
-            (64 * 48, at(60), 50),
-            (64 * 48, at(10), 200),
+            (64 * 48, at(60), 200),
+            (64 * 48, at(4), 500),
             (64 * 48, None, 1000),
-            (640 * 404 * 3, at(60), 62),
+            (640 * 404 * 3, at(60), 200),
             (1920 * 1080 * 3, at(30), 497),
             (3840 * 2160 * 3, at(30), 1000),
             (usize::MAX, at(30), 1000),
@@ -166,6 +166,18 @@ mod tests {
                 "{bytes} {period:?}"
             );
         }
+    }
+
+    #[test]
+    fn errors_are_told_without_the_places_in_zenohs_sources() {
+        let error = "no listener [Address in use (os error 98) at /a/b.rs:12.] at /c/d.rs:3.";
+        let error: zenoh::Error = error.into();
+        assert_eq!(
+            text_of(&error),
+            "no listener [Address in use (os error 98).]"
+        );
+        let error: zenoh::Error = "cannot read the file at /etc/x".into();
+        assert_eq!(text_of(&error), "cannot read the file at /etc/x");
     }
 
     fn network(listen: &[&str], config: Option<&str>) -> (Network, Option<std::path::PathBuf>) {

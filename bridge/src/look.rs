@@ -9,8 +9,10 @@ use crate::jpeg::Encoder;
 use crate::stop;
 use crate::tally::bits;
 
-/// How long to look for a second frame, which tells the rate.
+/// How long to look for more than one frame, which tells the rate.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// So many frames after the first tell it well.
+const ENOUGH: u32 = 5;
 
 /// What was seen.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +20,7 @@ pub(crate) struct Look {
     pub shape: Shape,
     /// Bytes of a frame on the wire.
     pub bytes: usize,
-    /// The time between two frames. `None`: there was one frame only.
+    /// The time between two frames. `None`: there was only one.
     pub period: Option<Duration>,
 }
 
@@ -42,38 +44,40 @@ impl Look {
             if receiver.wait(left)? != Waited::Frame {
                 break;
             }
-            // By its size alone: the pixels are not needed but for a JPEG.
             let Some(frame) = receiver.copy(&mut pixels)? else {
                 continue;
             };
-            let Some((number, begun_ns)) = first.filter(|_| frame.begun_ns != 0) else {
-                let bytes = match &mut jpeg {
-                    Some(jpeg) => jpeg.encode(frame.shape, &pixels)?.map_or(0, <[u8]>::len),
-                    None => frame.shape.bytes(),
-                };
-                seen = Some(Self {
+            let look = match &mut seen {
+                Some(look) => look,
+                none => none.insert(Self {
                     shape: frame.shape,
-                    bytes,
+                    bytes: match &mut jpeg {
+                        Some(jpeg) => jpeg.encode(frame.shape, &pixels)?.map_or(0, <[u8]>::len),
+                        None => frame.shape.bytes(),
+                    },
                     period: None,
-                });
-                // A frame that was there may have been there for long.
-                first = (!frame.found).then_some((frame.number, frame.begun_ns));
-                continue;
+                }),
             };
-            let time = Duration::from_nanos(frame.begun_ns.saturating_sub(begun_ns));
-            let frames = u32::try_from(frame.number.saturating_sub(number).max(1));
-            let period = time / frames.unwrap_or(u32::MAX);
-            let period = period.max(least_period.unwrap_or_default());
-            return Ok(seen.map(|seen| Self {
-                period: Some(period),
-                ..seen
-            }));
+            if frame.found || frame.begun_ns == 0 {
+                // It may have been there for long, or nobody knows since when.
+                continue;
+            }
+            let (number, begun_ns) = *first.get_or_insert((frame.number, frame.begun_ns));
+            let frames = u32::try_from(frame.number - number).unwrap_or(u32::MAX);
+            if frames > 0 {
+                let period = Duration::from_nanos(frame.begun_ns.saturating_sub(begun_ns)) / frames;
+                look.period = Some(period.max(least_period.unwrap_or_default()));
+            }
+            if frames >= ENOUGH {
+                break;
+            }
         }
         Ok(seen)
     }
 
     /// What the stream needs, in bits/s, if its rate is known.
     pub(crate) fn needs(&self) -> Option<u64> {
-        self.period.map(|period| bits(self.bytes as u64, period))
+        let period = self.period.filter(|_| self.bytes > 0)?;
+        Some(bits(self.bytes as u64, period))
     }
 }

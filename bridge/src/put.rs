@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use bytes::Bytes;
-use shm_frame::{Error, Followed, Follower, Frame, OwnedLease, Receiver, Shape};
+use shm_frame::{End, Error, Followed, Follower, Frame, OwnedLease, Receiver, Shape};
 use zenoh::bytes::{Encoding, ZBytes};
 use zenoh::liveliness::LivelinessToken;
 use zenoh::pubsub::Publisher;
@@ -29,6 +29,8 @@ use crate::wire::{self, Answer, Attachment, Question};
 
 /// How often to look at everything else.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a sender takes at most to go on in another segment, for frames that have grown.
+const MOVE: Duration = Duration::from_millis(500);
 /// Receivers that have not asked for the time for so long are gone.
 const RECENT: Duration = Duration::from_secs(4);
 /// The most that is sent to show how fast the link is.
@@ -48,6 +50,7 @@ pub(crate) fn put(args: &Put) -> Result<()> {
         due: Instant::now(),
         discarded: Vec::new(),
         wanted: false,
+        moving: None,
     };
     let ran = putting.run();
     let told = putting.tell_summary();
@@ -67,6 +70,8 @@ struct Putting<'a> {
     discarded: Vec<String>,
     /// Somebody subscribes, as was told.
     wanted: bool,
+    /// Since when the segment's sender may be about to make another segment.
+    moving: Option<Instant>,
 }
 
 impl Putting<'_> {
@@ -118,9 +123,7 @@ impl Putting<'_> {
                 }
             }
             Followed::Timeout | Followed::Cancelled => {}
-            Followed::Attached(receiver) => {
-                receiver.set_wait_mode(shm_frame::WaitMode::Sleep);
-            }
+            Followed::Attached(_) => self.moving = None,
             Followed::Missing(why) => {
                 let text = format!("{why}{}", remedy(&why).unwrap_or_default());
                 let event = PutLine::Waiting {
@@ -130,19 +133,28 @@ impl Putting<'_> {
                 self.console
                     .event(&event, &format!("{text}: waiting for a sender"))?;
             }
-            Followed::Ended(end) => {
-                if let Some(outlet) = &mut self.outlet {
-                    outlet.token = None;
-                }
-                let event = PutLine::Ended {
-                    name: &name,
-                    why: end.to_string(),
-                };
-                self.console
-                    .event(&event, &format!("the segment {name} ended: {end}"))?;
-            }
+            Followed::Ended(End::Replaced | End::Broken) => self.moving = Some(Instant::now()),
+            Followed::Ended(end @ (End::Closed | End::Dead)) => self.end(end)?,
+        }
+        if self.moving.is_some_and(|since| since.elapsed() > MOVE) {
+            self.end(End::Replaced)?;
         }
         Ok(())
+    }
+
+    /// Takes the frames from those who subscribe, as the segment's sender did.
+    fn end(&mut self, end: End) -> Result<()> {
+        self.moving = None;
+        if let Some(outlet) = &mut self.outlet {
+            outlet.token = None;
+        }
+        let name = self.args.name.to_string();
+        let event = PutLine::Ended {
+            name: &name,
+            why: end.to_string(),
+        };
+        self.console
+            .event(&event, &format!("the segment {name} ended: {end}"))
     }
 
     /// Makes the segment's frames available. `false`: there are none yet.
@@ -208,6 +220,7 @@ impl Putting<'_> {
                 let kind = self.kind();
                 format!(" at {fps:.1} frames/s: {kind} needs {}", bit_rate(needs))
             }
+            _ if bytes == 0 => ": no JPEG".to_owned(),
             _ => ", one frame so far".to_owned(),
         };
         let how = link::where_to(&self.args.network);
@@ -258,8 +271,9 @@ impl Putting<'_> {
             Some(jpeg) => match jpeg.encode(shape, pixels.as_ref())? {
                 Some(jpeg) => (jpeg.into(), Encoding::IMAGE_JPEG),
                 None => {
-                    let text = "--jpeg is for 8 bits and 1, 3 or 4 channels";
-                    return self.discard(format!("a {shape} frame is no JPEG: {text}"));
+                    let format = shape.format();
+                    let why = "has no JPEG: --jpeg is for u8, of 1, 3 or 4 channels";
+                    return self.discard(format!("a frame of {format} {why}"));
                 }
             },
         };
@@ -268,6 +282,11 @@ impl Putting<'_> {
             .outlet
             .as_mut()
             .expect("frames are sent while it is open");
+        if let Some(period) = outlet.period.filter(|_| self.args.jpeg.is_none()) {
+            // Frames may have grown since the first look.
+            let needs = bits(bytes as u64, period);
+            outlet.shared.needs.fetch_max(needs, Ordering::Relaxed);
+        }
         if wait_for(bytes, outlet.period) > outlet.wait {
             // Frames have grown: this session would give them up. The next look opens another.
             outlet.token = None;
@@ -306,6 +325,8 @@ impl Putting<'_> {
         let event = PutLine::Discarded { why: &why };
         self.console
             .event(&event, &format!("a frame was not sent: {why}"))?;
+        // A sender that has ever new reasons is not to fill the memory.
+        self.discarded.truncate(47);
         self.discarded.push(why);
         Ok(())
     }

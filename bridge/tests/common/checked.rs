@@ -111,7 +111,9 @@ fn send(name: &Name, kind: Kind, fps: &str, count: u64) {
     let begun = Instant::now();
     for number in 1..=count {
         let meta = meta(number);
-        let mut loan = sender.loan_with_room(kind.shape(number), meta.len()).unwrap();
+        let mut loan = sender
+            .loan_with_room(kind.shape(number), meta.len())
+            .unwrap();
         fill(number, loan.pixels());
         loan.set_captured_ns(number);
         loan.set_meta(meta.as_bytes()).unwrap();
@@ -130,7 +132,10 @@ fn check(lease: &OwnedLease, kind: Kind) -> u64 {
     assert_eq!(frame.shape, kind.shape(number), "frame {number}");
     assert_eq!(lease.meta(), meta(number).as_bytes(), "frame {number}");
     for (at, bytes) in lease.pixels().chunks(8).enumerate() {
-        assert!(*bytes == word(number, at)[..bytes.len()], "frame {number} is wrong at word {at}");
+        assert!(
+            *bytes == word(number, at)[..bytes.len()],
+            "frame {number} is wrong at word {at}"
+        );
     }
     number
 }

@@ -46,7 +46,7 @@ pub fn needs(programs: &str) -> bool {
 }
 
 /// What machines need.
-pub const MACHINES: &str = "unshare nsenter ip tc mount";
+pub const MACHINES: &str = "unshare nsenter ip tc nft mount";
 
 /// A machine: a network, a `/dev/shm` and an uptime of its own. Its processes end with their own
 /// handles.
@@ -163,17 +163,21 @@ impl<'a> Cable<'a> {
 
     /// Makes it carry so much each way, like `100mbit`.
     pub fn limit(&self, rate: &str) {
-        self.shape(&format!("tbf rate {rate} burst 256kb latency 50ms"));
-    }
-
-    /// Makes it lose some packets each way, like `1%`.
-    pub fn lose(&self, share: &str) {
-        self.shape(&format!("netem limit 100000 loss {share}"));
-    }
-
-    fn shape(&self, how: &str) {
+        let how = format!("tbf rate {rate} burst 256kb latency 50ms");
         for machine in self.ends {
             machine.run(&format!("tc qdisc replace dev {} root {how}", self.device));
+        }
+    }
+
+    /// Makes it lose one packet in so many, each way.
+    pub fn lose_one_in(&self, packets: u32) {
+        for machine in self.ends {
+            // Before pieces of datagrams are put together.
+            let chain = "{ type filter hook prerouting priority -500 ; }";
+            machine.run("nft add table inet cable");
+            machine.run(&format!("nft add chain inet cable lossy {chain}"));
+            let rule = format!("iif {} numgen random mod {packets} 0 drop", self.device);
+            machine.run(&format!("nft add rule inet cable lossy {rule}"));
         }
     }
 
@@ -203,7 +207,8 @@ impl Json for Program {
         let stdout = self.stdout();
         // The last line may be on its way.
         let whole = stdout.rfind('\n').map_or("", |end| &stdout[..end]);
-        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let parse =
+            |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         whole.lines().map(parse).collect()
     }
 
@@ -229,4 +234,31 @@ impl Json for Program {
         self.ends_with(0);
         self.json().pop().expect("a summary")
     }
+}
+
+pub fn number(value: &Value, field: &str) -> u64 {
+    let number = value[field].as_u64();
+    number.unwrap_or_else(|| panic!("{field} of {value}"))
+}
+
+/// Waits until a receiver has taken so many frames more.
+pub fn takes(receiver: &mut Program, more: u64) {
+    let taken = |receiver: &Program| match receiver.stdout().contains("taken=") {
+        true => frames::number(&receiver.stdout(), "taken"),
+        false => 0,
+    };
+    let enough = taken(receiver) + more;
+    receiver.wait_until(&format!("it took {enough} frames"), |receiver| {
+        if !receiver.running() {
+            receiver.fail("it ended");
+        }
+        taken(receiver) >= enough
+    });
+}
+
+/// Waits until a receiver has told something so many times.
+pub fn tells(receiver: &mut Program, what: &str, times: usize) {
+    receiver.wait_until(&format!("it told {what:?} {times} times"), |receiver| {
+        receiver.stdout().matches(what).count() >= times
+    });
 }
