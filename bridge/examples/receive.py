@@ -43,7 +43,8 @@ def main():
     config.insert_json5("scouting/multicast/enabled", "false")
     with zenoh.open(config) as session:
         # The newest alone: what is there already is replaced.
-        for sample in session.declare_subscriber(key, zenoh.handlers.RingChannel(1)):
+        subscriber = session.declare_subscriber(key, zenoh.handlers.RingChannel(1))
+        for sample in subscriber:
             image, about = frame(sample)
             age = (time.time_ns() - about["begun_unix_ns"]) / 1e6  # if both machines' clocks agree
             print(image.shape, image.dtype, f"{image.sum(dtype=float):.0f}", f"{age:.3f} ms", json.dumps(about), flush=True)

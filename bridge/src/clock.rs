@@ -56,13 +56,13 @@ pub(crate) struct Offset {
     pub round_trip: Duration,
 }
 
-/// One answer.
+/// One answer. All in ns.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     /// When it was given, by the clock here.
-    at_ns: i64,
-    offset_ns: i64,
-    round_trip_ns: i64,
+    at: i64,
+    offset: i64,
+    round_trip: i64,
 }
 
 /// What is known of another machine's clocks.
@@ -76,12 +76,12 @@ pub(crate) struct Clock {
 impl Clock {
     /// Adds an answer.
     pub(crate) fn add(&mut self, asked: Reading, there: Reading, answered: Reading) {
-        let round_trip_ns = answered.monotonic_ns - asked.monotonic_ns;
-        let at_ns = asked.monotonic_ns + round_trip_ns / 2;
+        let round_trip = answered.monotonic_ns - asked.monotonic_ns;
+        let at = asked.monotonic_ns + round_trip / 2;
         self.samples.push_back(Sample {
-            at_ns,
-            offset_ns: there.monotonic_ns.saturating_sub(at_ns),
-            round_trip_ns,
+            at,
+            offset: there.monotonic_ns.saturating_sub(at),
+            round_trip,
         });
         if self.samples.len() > KEPT {
             self.samples.pop_front();
@@ -92,18 +92,18 @@ impl Clock {
     /// `None` before the first answer.
     pub(crate) fn offset(&self, now: Reading) -> Option<Offset> {
         let bound = |sample: &Sample| {
-            let age = now.monotonic_ns.abs_diff(sample.at_ns);
-            sample.round_trip_ns.unsigned_abs() / 2 + age / DRIFT_DIVISOR
+            let age = now.monotonic_ns.abs_diff(sample.at);
+            sample.round_trip.unsigned_abs() / 2 + age / DRIFT_DIVISOR
         };
         let best = self.samples.iter().min_by_key(|sample| bound(sample))?;
         Some(Offset {
-            ns: best.offset_ns,
+            ns: best.offset,
             wall_ns: best
-                .offset_ns
+                .offset
                 .saturating_add(self.lead_ns)
                 .saturating_sub(now.lead()),
             bound: Duration::from_nanos(bound(best)),
-            round_trip: Duration::from_nanos(best.round_trip_ns.unsigned_abs()),
+            round_trip: Duration::from_nanos(best.round_trip.unsigned_abs()),
         })
     }
 }

@@ -203,6 +203,10 @@ pub(crate) struct GetState {
 
 /// What is known of the other machine's clocks.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the unit is part of the name in JSON"
+)]
 pub(crate) struct ClockState {
     /// How far its wall clock is ahead of this one's, in ms.
     pub clock_ms: f64,

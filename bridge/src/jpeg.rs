@@ -125,8 +125,10 @@ mod tests {
             let mut encoder = Encoder::new(95).unwrap();
             let jpeg = encoder.encode(shape, &pixels).unwrap().unwrap().to_vec();
             let mut decoded = vec![0; shape.bytes()];
-            let mut decoder = Decoder::new().unwrap();
-            decoder.decode(&jpeg, shape, &mut decoded).unwrap();
+            Decoder::new()
+                .unwrap()
+                .decode(&jpeg, shape, &mut decoded)
+                .unwrap();
             for (got, sent) in decoded.iter().zip(&pixels) {
                 assert!(got.abs_diff(*sent) <= 3, "{format}: {got} for {sent}");
             }

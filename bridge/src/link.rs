@@ -130,15 +130,12 @@ pub(crate) fn text_of(error: &zenoh::Error) -> String {
     let mut parts = text.split(" at /");
     let mut kept = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        match part.split_once(".rs:") {
+        if let Some((_, after)) = part.split_once(".rs:") {
             // What follows the line's number.
-            Some((_, after)) => {
-                kept.push_str(after.trim_start_matches(|c: char| c.is_ascii_digit()))
-            }
-            None => {
-                kept.push_str(" at /");
-                kept.push_str(part);
-            }
+            kept.push_str(after.trim_start_matches(|c: char| c.is_ascii_digit()));
+        } else {
+            kept.push_str(" at /");
+            kept.push_str(part);
         }
     }
     kept.trim().trim_end_matches('.').to_owned()

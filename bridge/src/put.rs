@@ -266,16 +266,15 @@ impl Putting<'_> {
         self.tally.skipped += frame.skipped;
         self.tally.watch.skipped += frame.skipped;
         let shape = frame.shape;
-        let (payload, encoding): (ZBytes, _) = match &mut self.jpeg {
-            None => (Bytes::from_owner(pixels).into(), raw_encoding(shape)),
-            Some(jpeg) => match jpeg.encode(shape, pixels.as_ref())? {
-                Some(jpeg) => (jpeg.into(), Encoding::IMAGE_JPEG),
-                None => {
-                    let format = shape.format();
-                    let why = "has no JPEG: --jpeg is for u8, of 1, 3 or 4 channels";
-                    return self.discard(format!("a frame of {format} {why}"));
-                }
-            },
+        let (payload, encoding): (ZBytes, _) = if let Some(jpeg) = &mut self.jpeg {
+            let Some(jpeg) = jpeg.encode(shape, pixels.as_ref())? else {
+                let format = shape.format();
+                let why = "has no JPEG: --jpeg is for u8, of 1, 3 or 4 channels";
+                return self.discard(format!("a frame of {format} {why}"));
+            };
+            (jpeg.into(), Encoding::IMAGE_JPEG)
+        } else {
+            (Bytes::from_owner(pixels).into(), raw_encoding(shape))
         };
         let bytes = payload.len();
         let outlet = self
@@ -524,10 +523,10 @@ impl Shared {
     }
 
     fn wait_wanted(&self, time: Duration) -> bool {
-        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self
             .changed
-            .wait_timeout_while(wanted, time, |wanted| !*wanted);
+            .wait_timeout_while(guard, time, |wanted| !*wanted);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 

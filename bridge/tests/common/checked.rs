@@ -93,6 +93,44 @@ fn fill(number: u64, pixels: &mut [u8]) {
     }
 }
 
+/// How numpy shows a frame of [`Kind::All`]: its shape, its type, and the sum of its elements as far
+/// as it is exact.
+pub fn in_numpy(number: u64) -> (String, &'static str, String) {
+    let shape = Kind::All.shape(number);
+    let format = shape.format();
+    let (element, bytes) = match format.element() {
+        Element::U8 => ("uint8", 1),
+        Element::I8 => ("int8", 1),
+        Element::U16 => ("uint16", 2),
+        Element::I16 => ("int16", 2),
+        Element::I32 => ("int32", 4),
+        Element::F32 => ("float32", 0),
+        Element::F64 => ("float64", 0),
+        Element::F16 => ("float16", 0),
+    };
+    let mut pixels = vec![0; shape.bytes()];
+    fill(number, &mut pixels);
+    let sum = |bytes: usize| -> i64 {
+        let value = |chunk: &[u8]| {
+            let mut wide = [0; 8];
+            wide[..bytes].copy_from_slice(chunk);
+            let value = i64::from_le_bytes(wide);
+            let signed = matches!(format.element(), Element::I8 | Element::I16 | Element::I32);
+            let bits = 64 - 8 * bytes;
+            if signed { value << bits >> bits } else { value }
+        };
+        pixels.chunks(bytes).map(value).sum()
+    };
+    // Floats of any bits have no sum.
+    let sum = if bytes == 0 {
+        String::new()
+    } else {
+        format!("{} ", sum(bytes))
+    };
+    let (height, width, channels) = (shape.height(), shape.width(), shape.channels());
+    (format!("({height}, {width}, {channels})"), element, sum)
+}
+
 /// Plays a role of `frames::role`: `send KIND FPS [COUNT]`, or `receive KIND`, which tells what it
 /// sees for ever.
 pub fn play(role: &str, name: &Name) {

@@ -243,9 +243,14 @@ pub fn number(value: &Value, field: &str) -> u64 {
 
 /// Waits until a receiver has taken so many frames more.
 pub fn takes(receiver: &mut Program, more: u64) {
-    let taken = |receiver: &Program| match receiver.stdout().contains("taken=") {
-        true => frames::number(&receiver.stdout(), "taken"),
-        false => 0,
+    let taken = |receiver: &Program| {
+        let stdout = receiver.stdout();
+        let any = stdout.contains("taken=");
+        if any {
+            frames::number(&stdout, "taken")
+        } else {
+            0
+        }
     };
     let enough = taken(receiver) + more;
     receiver.wait_until(&format!("it took {enough} frames"), |receiver| {
