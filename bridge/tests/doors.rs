@@ -165,6 +165,74 @@ fn fails(words: &str, code: i32, text: &str) {
     program.assert_stderr(text);
 }
 
+/// The commands that the documents show, in their order.
+fn shown() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut commands = Vec::new();
+    for file in ["README.md", "../docs/recipes.md", "src/args.rs"] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let lines = text.lines().map(str::trim_start);
+        let lines = lines.map(|line| {
+            line.trim_start_matches("robot$ ")
+                .trim_start_matches("desk$  ")
+        });
+        let shown = lines.filter(|line| {
+            line.starts_with("shm-bridge put ") || line.starts_with("shm-bridge get ")
+        });
+        commands.extend(shown.map(str::to_owned));
+    }
+    commands
+}
+
+#[test]
+fn the_commands_of_the_documents_carry_frames() {
+    if !needs(MACHINES) {
+        return;
+    }
+    let (robot, desk) = (Machine::new(), Machine::new());
+    let _cable = Cable::between(&robot, &desk, 1);
+    let name = TestName::new("shown");
+    let _sender = robot.role("send 64x48x3 50", &name);
+    let start = |machine: &Machine, words: &str| {
+        let words = words.trim_end_matches([';', '"', '&', ' ']);
+        let words = words
+            .replace("tcp/robot:", "tcp/10.77.1.1:")
+            .replace("--name /cam", &format!("--name {}", name.as_str()));
+        let mut command = machine.command(BRIDGE);
+        Program::start(command.args(words.split_whitespace().skip(1)))
+    };
+    let (mut get, mut count) = (None, 0);
+    for words in shown() {
+        if words.contains(" get ") {
+            get = Some(words);
+            continue;
+        }
+        count += 1;
+        let mut put = start(&robot, &words);
+        put.wait_for("putting ");
+        // The last one of the help has no second one of its own.
+        let shown = shown();
+        let after = shown
+            .iter()
+            .skip_while(|shown| **shown != words)
+            .find(|shown| shown.contains(" get "));
+        let mut get = start(&desk, after.or(get.as_ref()).unwrap());
+        get.wait_for("getting robot/cam into ");
+        put.wait_for("robot/cam is subscribed to");
+        let mut taken = desk.command("sh");
+        taken.args([
+            "-c",
+            &format!(
+                "until [ -e /dev/shm{} ]; do sleep 0.01; done",
+                name.as_str()
+            ),
+        ]);
+        Program::start(&mut taken).ends_with(0);
+        assert!(put.running() && get.running());
+    }
+    assert!(count >= 5, "{count} commands");
+}
+
 #[test]
 fn usage_errors_exit_2_and_name_what_is_wrong() {
     for (words, text) in [
@@ -287,10 +355,10 @@ fn at_most_so_many_frames_a_second_and_in_all() {
     let frames = put.events("put");
     let first = frames.first().unwrap()["frame"].as_u64().unwrap();
     let last = frames.last().unwrap()["frame"].as_u64().unwrap();
-    // The sender made at most 100 a second: so many frames are so much time at least.
+    // The sender makes ten times as many. It may be late, and catch up.
     let sent = frames.len() as u64 - 1;
     assert!(
-        (last - first) * 10 + 100 >= sent * 100,
+        sent * 4 <= last - first,
         "{sent} of frames {first} to {last}"
     );
     put.signal("INT");
