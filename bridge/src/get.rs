@@ -215,14 +215,13 @@ impl Getting<'_> {
         for probe in PROBES {
             let begun = Instant::now();
             let question = self.question(probe);
-            if self.ask(question)?.is_none() {
-                break;
-            }
+            // What does not come in time is not carried in that time.
+            let answered = self.ask(question)?.is_some();
             let time = begun.elapsed();
             let seen = bits(probe.into(), time.saturating_sub(round_trip));
             carries = Some(seen);
             // A short probe may fit in buffers on the way.
-            if time > PROBE_TIME || seen > 2 * needs && probe >= 1 << 20 {
+            if !answered || time > PROBE_TIME || seen > 2 * needs && probe >= 1 << 20 {
                 break;
             }
         }
@@ -242,6 +241,7 @@ impl Getting<'_> {
         counts += self.inbox.counts();
         Question {
             id: self.id,
+            fresh: false,
             probe,
             arrived: counts.arrived,
             lost: counts.lost,
@@ -269,12 +269,16 @@ impl Getting<'_> {
     }
 
     /// The same without waiting: the answer goes into the inbox.
-    fn ask_again(&self) -> Result<()> {
+    fn ask_again(&self, fresh: bool) -> Result<()> {
+        let question = Question {
+            fresh,
+            ..self.question(0)
+        };
         let asked = Reading::now();
         let inbox = Arc::clone(&self.inbox);
         self.session
             .get(wire::clock(&self.args.key))
-            .payload(self.question(0).encode())
+            .payload(question.encode())
             .priority(Priority::RealTime)
             .express(true)
             .timeout(PATIENCE)
@@ -339,11 +343,12 @@ impl Getting<'_> {
             .map_err(|error| {
                 anyhow!("cannot subscribe to {}: {}", self.args.key, text_of(&error))
             })?;
-        let mut ask_at = Instant::now();
+        self.ask_again(true)?;
+        let mut ask_at = Instant::now() + ASK;
         while self.goes_on() && self.inbox.is_alive(gone) {
             if Instant::now() >= ask_at {
                 ask_at = Instant::now() + ASK;
-                self.ask_again()?;
+                self.ask_again(false)?;
             }
             match self.inbox.next(gone, TICK) {
                 Some(arrived) => self.take(arrived, begun)?,
@@ -389,6 +394,13 @@ impl Getting<'_> {
             Ok(attachment) => attachment,
             Err(why) => return self.discard(why),
         };
+        let is_again = |(last, _): &(Attachment, i64)| {
+            last.session == attachment.session && last.number >= attachment.number
+        };
+        if attachment.session != 0 && self.tally.last.as_ref().is_some_and(is_again) {
+            // It was put again for another receiver.
+            return Ok(());
+        }
         let bytes = sample.payload().len();
         let sent = match self.send(&sample, &attachment)? {
             Ok(sent) => sent,

@@ -11,7 +11,7 @@ use zenoh::{Config, Session, Wait};
 use crate::args::Network;
 
 /// How long a machine may be silent until the other end takes it for dead.
-const LEASE_MS: u64 = 2000;
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// The longest time that a message waits for its link.
 const MOST: Duration = Duration::from_secs(1);
 /// The shortest: wireless links pause for as long now and then.
@@ -102,7 +102,7 @@ fn ours(wait: Duration) -> Value {
         },
         "transport": { "link": {
             "tx": {
-                "lease": LEASE_MS,
+                "lease": LEASE.as_secs() * 1000,
                 "queue": { "congestion_control": { "drop": {
                     "wait_before_drop": half_us,
                     "max_wait_before_drop_fragments": half_us,

@@ -1,7 +1,7 @@
 //! `shm-bridge put`: frames of a segment into zenoh.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::args::Put;
 use crate::clock::Reading;
 use crate::event::{PutLine, PutState};
 use crate::jpeg::Encoder;
-use crate::link::{self, text_of};
+use crate::link::{self, LEASE, text_of};
 use crate::look::Look;
 use crate::report::{Console, remedy};
 use crate::stop;
@@ -35,6 +35,8 @@ const MOVE: Duration = Duration::from_millis(500);
 const RECENT: Duration = Duration::from_secs(4);
 /// The most that is sent to show how fast the link is.
 const MOST_PROBE: u32 = 8 << 20;
+/// A stream whose last frame is older is no stream to somebody who comes: the frame is put again.
+const STILL: Duration = Duration::from_millis(500);
 /// How long to watch whether the link keeps up.
 const WATCH: Duration = Duration::from_secs(2);
 
@@ -48,6 +50,7 @@ pub(crate) fn put(args: &Put) -> Result<()> {
         outlet: None,
         tally: Tally::new(),
         due: Instant::now(),
+        put_at: Instant::now(),
         discarded: Vec::new(),
         wanted: false,
         moving: None,
@@ -66,6 +69,8 @@ struct Putting<'a> {
     tally: Tally,
     /// When the next frame may be sent.
     due: Instant,
+    /// When the last one was.
+    put_at: Instant,
     /// The reasons told why frames could not be sent.
     discarded: Vec<String>,
     /// Somebody subscribes, as was told.
@@ -89,7 +94,14 @@ impl Putting<'_> {
             }
             let Some(outlet) = &self.outlet else { continue };
             let wanted = outlet.shared.wait_wanted(TICK);
+            let fresh = outlet.shared.fresh.swap(false, Ordering::Relaxed);
+            let came = wanted && !self.wanted;
             self.tell_wanted(wanted)?;
+            if came || fresh && self.put_at.elapsed() > STILL {
+                // Whoever comes gets the newest frame, which may have been taken long ago.
+                self.follower = Follower::new(&self.args.name);
+                continue;
+            }
             let pause = self.due.saturating_duration_since(Instant::now());
             if !wanted {
                 // Nobody subscribes: nothing is read, but the end of the sender is seen.
@@ -302,6 +314,7 @@ impl Putting<'_> {
         let put = put.attachment(attachment.encode()).wait();
         put.map_err(|error| anyhow!("zenoh takes no frame: {}", text_of(&error)))?;
         let time = begun.elapsed();
+        self.put_at = begun;
         if let Some(fps) = self.args.max_fps {
             let period = Duration::from_secs_f64(fps.recip());
             self.due = (self.due + period).max(begun);
@@ -488,6 +501,8 @@ struct Shared {
     /// Whether somebody subscribes.
     wanted: Mutex<bool>,
     changed: Condvar,
+    /// Somebody has just subscribed, maybe beside others.
+    fresh: AtomicBool,
     asked: AtomicU64,
     /// What the stream needs, in bits/s; 0 if that is not known.
     needs: AtomicU64,
@@ -509,6 +524,7 @@ impl Shared {
         Self {
             wanted: Mutex::default(),
             changed: Condvar::new(),
+            fresh: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             needs: AtomicU64::new(0),
             jpeg,
@@ -560,6 +576,7 @@ impl Shared {
         if question.id == 0 {
             return;
         }
+        self.fresh.fetch_or(question.fresh, Ordering::Relaxed);
         let reported = Reported {
             arrived: question.arrived,
             lost: question.lost,
@@ -619,9 +636,17 @@ impl Outlet {
         let status = publisher.matching_status().wait().map_err(failed)?;
         shared.set_wanted(status.matching());
         let alive = wire::alive(&key);
-        let others = session.liveliness().get(&alive).wait().map_err(failed)?;
-        if others.into_iter().any(|reply| reply.result().is_ok()) {
-            bail!("somebody else puts frames under {key}: stop that, or use another key");
+        let deadline = Instant::now() + LEASE;
+        loop {
+            let others = session.liveliness().get(&alive).wait().map_err(failed)?;
+            if !others.into_iter().any(|reply| reply.result().is_ok()) {
+                break;
+            }
+            if Instant::now() > deadline || stop::requested() {
+                bail!("somebody else puts frames under {key}: stop that, or use another key");
+            }
+            // It may have died a moment ago, which a router does not know yet.
+            thread::sleep(TICK);
         }
         Ok(Self {
             token: None,

@@ -99,6 +99,8 @@ fn format(channels: u8, element: u8, order: u8) -> Option<Format> {
 pub(crate) struct Question {
     /// Random, the same for all questions of one process.
     pub id: u64,
+    /// Whether it has just subscribed: the newest frame may be old, and is wanted all the same.
+    pub fresh: bool,
     /// How many bytes are to come with the answer, to see how fast the link is.
     pub probe: u32,
     /// Frames that arrived.
@@ -113,6 +115,7 @@ impl Question {
     pub(crate) fn encode(self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend(self.id.to_le_bytes());
+        bytes.push(self.fresh.into());
         bytes.extend(self.probe.to_le_bytes());
         bytes.extend(self.arrived.to_le_bytes());
         bytes.extend(self.lost.to_le_bytes());
@@ -124,6 +127,7 @@ impl Question {
         let mut fields = Fields::new(bytes).ok()?;
         Some(Self {
             id: fields.u64()?,
+            fresh: fields.u8()? != 0,
             probe: fields.u32()?,
             arrived: fields.u64()?,
             lost: fields.u64()?,
@@ -307,6 +311,7 @@ mod tests {
     fn questions_and_answers_come_back() {
         let question = Question {
             id: 1,
+            fresh: true,
             probe: 2,
             arrived: 3,
             lost: 4,

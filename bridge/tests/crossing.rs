@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Cable, Json as _, MACHINES, Machine, checked, needs, number, takes, tells};
+use serde_json::Value;
 use shm_frame_testing::{Program, TestName, frames};
 
 const PUT: &str = "put robot/cam --listen tcp/10.77.1.1:7447";
@@ -128,6 +129,87 @@ fn a_sender_that_is_killed_ends_the_far_segment_and_another_one_brings_it_back()
         let gone = get.wait_for_events("gone", round);
         assert_eq!(gone.last().unwrap()["why"], "ended");
     }
+}
+
+#[test]
+fn a_sender_that_another_one_replaces_ends_the_far_segment_and_a_larger_frame_does_not() {
+    if !needs(MACHINES) {
+        return;
+    }
+    let (robot, desk) = (Machine::new(), Machine::new());
+    let _cable = Cable::between(&robot, &desk, 1);
+    let name = TestName::new("replaced");
+    let mut first = robot.role("send all 100", &name);
+    let mut put = robot.bridge(&name, PUT);
+    let mut get = desk.bridge(&name, GET);
+    let mut receiver = desk.role("receive all", &name);
+    takes(&mut receiver, 20);
+    let _second = robot.role("send all 100", &name);
+    first.end();
+    tells(&mut receiver, "ended closed", 1);
+    tells(&mut receiver, "attached", 2);
+    takes(&mut receiver, 20);
+    // Frames that outgrew their segments, at both ends, ended nothing; nor did the link.
+    assert!(
+        get.events("gone").is_empty() && put.events("ended").is_empty(),
+        "{}",
+        put.stdout()
+    );
+    assert_eq!(number(&get.summary(), "lost"), 0);
+}
+
+#[test]
+fn whoever_comes_gets_the_newest_frame_however_old_it_is() {
+    if !needs(MACHINES) {
+        return;
+    }
+    let (robot, desk) = (Machine::new(), Machine::new());
+    let _cable = Cable::between(&robot, &desk, 1);
+    let name = TestName::new("still");
+    let others = TestName::new("others");
+    let mut sender = robot.role("send 64x48x3 100 3", &name);
+    sender.wait_for("sent 3");
+    let _put = robot.bridge(&name, PUT);
+    let mut get = desk.bridge(&name, GET);
+    assert_eq!(number(&get.wait_for_events("got", 1)[0], "frame"), 3);
+    // Beside another one, after it, and again.
+    thread::sleep(Duration::from_secs(1));
+    let mut other = desk.bridge(&others, GET);
+    let got = other.wait_for_events("got", 1);
+    assert_eq!(
+        (number(&got[0], "frame"), &got[0]["found"]),
+        (3, &Value::Bool(true))
+    );
+    assert_eq!(get.events("got").len(), 1, "not twice");
+    get.summary();
+    other.summary();
+    let mut get = desk.bridge(&name, GET);
+    assert_eq!(number(&get.wait_for_events("got", 1)[0], "frame"), 3);
+    assert_eq!(get.summary()["delay_ms"], Value::Null);
+}
+
+#[test]
+fn frames_of_a_program_that_knows_the_header_alone_cross() {
+    if !needs(MACHINES) {
+        return;
+    }
+    let (robot, desk) = (Machine::new(), Machine::new());
+    let _cable = Cable::between(&robot, &desk, 1);
+    let name = TestName::new("old");
+    let _sender = robot.role("old 50", &name);
+    let _put = robot.bridge(&name, PUT);
+    let mut get = desk.bridge(&name, GET);
+    let got = get.wait_for_events("got", 20);
+    let last = got.last().unwrap();
+    assert_eq!(
+        (
+            number(last, "width"),
+            number(last, "height"),
+            number(last, "channels")
+        ),
+        (64, 48, 3)
+    );
+    assert_eq!(number(&get.summary(), "lost"), 0);
 }
 
 #[test]

@@ -4,8 +4,10 @@
 //! end frames are numbered anew.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shm_frame::{
     Channels, Element, Followed, Follower, Format, Name, Order, OwnedLease, Sender, SenderOptions,
@@ -131,13 +133,14 @@ pub fn in_numpy(number: u64) -> (String, &'static str, String) {
     (format!("({height}, {width}, {channels})"), element, sum)
 }
 
-/// Plays a role of `frames::role`: `send KIND FPS [COUNT]`, or `receive KIND`, which tells what it
-/// sees for ever.
+/// Plays a role of `frames::role`: `send KIND FPS [COUNT]`, which takes the name over from another
+/// sender; `old FPS`; or `receive KIND`, which tells what it sees for ever.
 pub fn play(role: &str, name: &Name) {
     let words: Vec<_> = role.split(' ').collect();
     match words[..] {
         ["send", kind, fps] => send(name, Kind::parse(kind), fps, u64::MAX),
         ["send", kind, fps, count] => send(name, Kind::parse(kind), fps, count.parse().unwrap()),
+        ["old", fps] => send_as_old_programs(name, fps),
         ["receive", kind] => receive(name, Kind::parse(kind)),
         _ => panic!("no role {role}"),
     }
@@ -145,7 +148,7 @@ pub fn play(role: &str, name: &Name) {
 
 fn send(name: &Name, kind: Kind, fps: &str, count: u64) {
     let period = Duration::from_secs_f64(fps.parse::<f64>().unwrap().recip());
-    let mut sender = Sender::create(name, &SenderOptions::new()).unwrap();
+    let mut sender = Sender::create(name, &SenderOptions::new().replace(true)).unwrap();
     let begun = Instant::now();
     for number in 1..=count {
         let meta = meta(number);
@@ -162,6 +165,26 @@ fn send(name: &Name, kind: Kind, fps: &str, count: u64) {
     println!("sent {count}");
     // The last frame is there as long as its sender.
     thread::sleep(Duration::from_secs(3600));
+}
+
+/// Sends black frames of 64x48x3, as programs do that know the 24-byte header alone.
+fn send_as_old_programs(name: &Name, fps: &str) {
+    let period = Duration::from_secs_f64(fps.parse::<f64>().unwrap().recip());
+    let path = format!("/dev/shm{name}");
+    fs::write(&path, vec![0; 24 + 64 * 48 * 3]).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    loop {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = i64::try_from(now.as_millis()).unwrap();
+        let mut header = Vec::new();
+        for word in [64_i32, 48, 3] {
+            header.extend(word.to_le_bytes());
+        }
+        header.extend(now.to_le_bytes());
+        header.extend(1_i32.to_le_bytes());
+        file.write_all_at(&header, 0).unwrap();
+        thread::sleep(period);
+    }
 }
 
 fn check(lease: &OwnedLease, kind: Kind) -> u64 {
