@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -316,8 +315,9 @@ fn two_robots_to_one_desk_and_one_robot_to_three() {
 }
 
 /// The environment of a program whose wall clock is an hour ahead.
-fn hour_ahead() -> Vec<(String, String)> {
-    let mut faketime = Command::new("faketime");
+fn hour_ahead(machine: &Machine) -> Vec<(String, String)> {
+    // What it leaves behind is gone with the machine.
+    let mut faketime = machine.command("faketime");
     faketime.args(["-m", "--exclude-monotonic", "-f", "+3600s", "env"]);
     let output = String::from_utf8(faketime.output().unwrap().stdout).unwrap();
     let set = output.lines().filter_map(|line| line.split_once('='));
@@ -339,7 +339,7 @@ fn clocks_that_differ_are_measured_and_the_delay_stays_true() {
     let _cable = Cable::between(&robot, &desk, 1);
     let name = TestName::new("clocks");
     let mut faked = robot.bridge_command(&name, PUT);
-    faked.envs(hour_ahead());
+    faked.envs(hour_ahead(&robot));
     let _sender = robot.role("send 64x48x3 50", &name);
     let _put = Program::start(&mut faked);
     let mut get = desk.bridge(&name, GET);
