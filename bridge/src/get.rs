@@ -19,7 +19,7 @@ use crate::event::{ClockState, GetLine, GetState};
 use crate::inbox::{Arrived, Counts, Inbox};
 use crate::jpeg::Decoder;
 use crate::link::{self, text_of};
-use crate::report::Console;
+use crate::report::{Console, remedy};
 use crate::stop;
 use crate::tally::{Pace, Spread, bit_rate, bits, counted, duration_ms, ms, rounded};
 use crate::wire::{self, Answer, Attachment, Question};
@@ -447,6 +447,10 @@ impl Getting<'_> {
                 "a {shape} frame has {bytes} bytes of pixels, not {got}"
             )));
         }
+        let jpeg = jpeg.then(|| payload.to_bytes());
+        if let Some(Err(why)) = jpeg.as_ref().map(|jpeg| self.decoder.judge(jpeg, shape)) {
+            return Ok(Err(why));
+        }
         if self
             .tally
             .last
@@ -466,28 +470,26 @@ impl Getting<'_> {
                     .mode(self.args.mode)
                     // Later the name may be somebody else's by right.
                     .replace(self.args.replace && !self.created);
-                let sender = Sender::create(&self.args.name, &options)?;
-                self.created = true;
-                none.insert(sender)
+                match Sender::create(&self.args.name, &options) {
+                    Ok(sender) => {
+                        self.created = true;
+                        none.insert(sender)
+                    }
+                    Err(error) => return no_room(error),
+                }
             }
         };
         let mut loan = match sender.loan_with_room(shape, meta.len()) {
             Ok(loan) => loan,
-            // Smaller frames still have room.
-            Err(error @ (Error::NoRoom { .. } | Error::Busy { .. })) => {
-                return Ok(Err(error.to_string()));
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return no_room(error),
         };
-        if jpeg {
-            let decoded = self
-                .decoder
-                .decode(&payload.to_bytes(), shape, loan.pixels());
-            if let Err(why) = decoded {
-                return Ok(Err(why));
+        match jpeg {
+            Some(jpeg) => {
+                if let Err(why) = self.decoder.decode(&jpeg, shape, loan.pixels()) {
+                    return Ok(Err(why));
+                }
             }
-        } else {
-            fill(&mut loan, sample);
+            None => fill(&mut loan, sample),
         }
         loan.set_captured_ns(attachment.captured_ns);
         loan.set_meta(meta)?;
@@ -538,6 +540,17 @@ impl Getting<'_> {
         self.sender = None;
         let _ = self.session.close().wait();
         told
+    }
+}
+
+/// Without room for this frame, smaller ones or later ones may have some.
+fn no_room<T>(error: Error) -> Result<Result<T, String>> {
+    match error {
+        Error::NoRoom { .. } | Error::Busy { .. } | Error::Layout { .. } => {
+            let remedy = remedy(&error).unwrap_or_default();
+            Ok(Err(format!("{error}{remedy}")))
+        }
+        error => Err(error.into()),
     }
 }
 

@@ -46,20 +46,25 @@ impl Encoder {
         })
     }
 
-    /// `Ok(None)`: frames of this format cannot be JPEGs.
-    pub(crate) fn encode(&mut self, shape: Shape, pixels: &[u8]) -> Result<Option<&[u8]>> {
+    /// `Err`: why there is no JPEG of this frame, for people.
+    pub(crate) fn encode(&mut self, shape: Shape, pixels: &[u8]) -> Result<&[u8], String> {
         let Some(format) = format(shape.format()) else {
-            return Ok(None);
+            let format = shape.format();
+            return Err(format!(
+                "a frame of {format} has no JPEG: --jpeg is for u8, of 1, 3 or 4 channels"
+            ));
         };
         let subsampling = match format {
             PixelFormat::GRAY => Subsamp::Gray,
             // Half the colours each way, as OpenCV and cameras do it.
             _ => Subsamp::Sub2x2,
         };
-        self.compressor.set_subsamp(subsampling)?;
         let Self { compressor, output } = self;
-        compressor.compress(image(shape, format, pixels), output)?;
-        Ok(Some(output))
+        compressor
+            .set_subsamp(subsampling)
+            .and_then(|()| compressor.compress(image(shape, format, pixels), output))
+            .map_err(|error| format!("a {shape} frame has no JPEG: {error}"))?;
+        Ok(output)
     }
 }
 
@@ -71,28 +76,35 @@ impl Decoder {
         Ok(Self(Decompressor::new()?))
     }
 
-    /// Decodes a JPEG into pixels of that shape. `Err`: what is wrong with it, for people.
+    /// Whether a JPEG says of itself that it has that shape. `Err`: what is wrong with it, for people.
+    pub(crate) fn judge(&mut self, jpeg: &[u8], shape: Shape) -> Result<(), String> {
+        if format(shape.format()).is_none() {
+            return Err(format!("a JPEG is no {shape} frame"));
+        }
+        let header = self
+            .0
+            .read_header(jpeg)
+            .map_err(|error| error.to_string())?;
+        let size = shape.size();
+        let (width, height) = (header.width, header.height);
+        if (width, height) != (size.width as usize, size.height as usize) {
+            return Err(format!(
+                "its JPEG is {width}x{height}, and it is said to be {shape}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Decodes a JPEG that was judged into pixels of its shape.
     pub(crate) fn decode(
         &mut self,
         jpeg: &[u8],
         shape: Shape,
         pixels: &mut [u8],
     ) -> Result<(), String> {
-        let format = format(shape.format()).ok_or_else(|| format!("a JPEG is no {shape} frame"))?;
-        let header = self
-            .0
-            .read_header(jpeg)
-            .map_err(|error| error.to_string())?;
-        let image = image(shape, format, pixels);
-        if (header.width, header.height) != (image.width, image.height) {
-            let (width, height) = (header.width, header.height);
-            return Err(format!(
-                "its JPEG is {width}x{height}, and it is said to be {shape}"
-            ));
-        }
-        self.0
-            .decompress(jpeg, image)
-            .map_err(|error| error.to_string())
+        let format = format(shape.format()).ok_or("a frame that has no JPEG")?;
+        let decoded = self.0.decompress(jpeg, image(shape, format, pixels));
+        decoded.map_err(|error| error.to_string())
     }
 }
 
@@ -123,7 +135,7 @@ mod tests {
             let colour = &[200, 120, 40, 255][..shape.format().pixel_bytes()];
             let pixels = colour.repeat(64 * 48);
             let mut encoder = Encoder::new(95).unwrap();
-            let jpeg = encoder.encode(shape, &pixels).unwrap().unwrap().to_vec();
+            let jpeg = encoder.encode(shape, &pixels).unwrap().to_vec();
             let mut decoded = vec![0; shape.bytes()];
             Decoder::new()
                 .unwrap()
@@ -139,16 +151,10 @@ mod tests {
     fn what_is_no_jpeg_of_that_shape_is_refused() {
         let mut encoder = Encoder::new(90).unwrap();
         let depth = shape(Format::GRAY16);
-        assert!(
-            encoder
-                .encode(depth, &vec![0; depth.bytes()])
-                .unwrap()
-                .is_none()
-        );
+        assert!(encoder.encode(depth, &vec![0; depth.bytes()]).is_err());
         let gray = shape(Format::GRAY8);
         let jpeg = encoder
             .encode(gray, &vec![7; gray.bytes()])
-            .unwrap()
             .unwrap()
             .to_vec();
         let mut decoder = Decoder::new().unwrap();
@@ -163,12 +169,7 @@ mod tests {
             (b"nonsense", gray),
             (&[], gray),
         ] {
-            assert!(
-                decoder
-                    .decode(jpeg, shape, &mut vec![0; shape.bytes()])
-                    .is_err(),
-                "{shape}"
-            );
+            assert!(decoder.judge(jpeg, shape).is_err(), "{shape}");
         }
     }
 }

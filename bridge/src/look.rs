@@ -52,7 +52,7 @@ impl Look {
                 none => none.insert(Self {
                     shape: frame.shape,
                     bytes: match &mut jpeg {
-                        Some(jpeg) => jpeg.encode(frame.shape, &pixels)?.map_or(0, <[u8]>::len),
+                        Some(jpeg) => jpeg.encode(frame.shape, &pixels).map_or(0, <[u8]>::len),
                         None => frame.shape.bytes(),
                     },
                     period: None,

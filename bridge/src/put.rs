@@ -279,12 +279,10 @@ impl Putting<'_> {
         self.tally.watch.skipped += frame.skipped;
         let shape = frame.shape;
         let (payload, encoding): (ZBytes, _) = if let Some(jpeg) = &mut self.jpeg {
-            let Some(jpeg) = jpeg.encode(shape, pixels.as_ref())? else {
-                let format = shape.format();
-                let why = "has no JPEG: --jpeg is for u8, of 1, 3 or 4 channels";
-                return self.discard(format!("a frame of {format} {why}"));
-            };
-            (jpeg.into(), Encoding::IMAGE_JPEG)
+            match jpeg.encode(shape, pixels.as_ref()) {
+                Ok(jpeg) => (jpeg.into(), Encoding::IMAGE_JPEG),
+                Err(why) => return self.discard(why),
+            }
         } else {
             (Bytes::from_owner(pixels).into(), raw_encoding(shape))
         };

@@ -319,6 +319,29 @@ fn a_name_with_a_live_sender_is_taken_over_only_when_told_to() {
 }
 
 #[test]
+fn a_desk_without_room_says_how_much_it_needs_and_goes_on_when_there_is_some() {
+    if !needs(MACHINES) {
+        return;
+    }
+    let (robot, desk) = (Machine::new(), Machine::new());
+    let _cable = Cable::between(&robot, &desk, 1);
+    let name = TestName::new("room");
+    let _sender = robot.role("send 640x404x3 20", &name);
+    let _put = robot.bridge(&name, &format!("{PUT} tcp/10.77.1.1:7447"));
+    let size = |size: &str| {
+        let mut mount = desk.command("mount");
+        mount.args(["-o", &format!("remount,size={size}"), "/dev/shm"]);
+        Program::start(&mut mount).ends_with(0);
+    };
+    size("1m");
+    let mut get = desk.bridge(&name, &format!("{GET} tcp/10.77.1.1:7447"));
+    get.wait_for_events("discarded", 1);
+    get.assert_stderr("needs 3.1 MB, /dev/shm has 1.0 MB free: free some, or start the container with --shm-size=16m");
+    size("16m");
+    get.wait_for_events("got", 5);
+}
+
+#[test]
 fn a_key_that_somebody_else_puts_frames_under_is_refused() {
     if !needs(MACHINES) {
         return;
