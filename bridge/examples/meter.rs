@@ -49,10 +49,10 @@ fn middle(shape: Shape, bit: usize) -> usize {
 
 fn draw(shape: Shape, pixels: &mut [u8], time: u64) {
     for bit in 0..64 {
-        let shade = if time >> bit & 1 == 1 { 255 } else { 0 };
+        let white = time >> bit & 1 == 1;
         for row in 0..BLOCK {
             let begin = (bit / ROW * BLOCK + row) * shape.row_bytes() + bit % ROW * BLOCK * 3;
-            pixels[begin..begin + BLOCK * 3].fill(shade);
+            pixels[begin..begin + BLOCK * 3].fill(if white { 255 } else { 0 });
         }
     }
 }

@@ -139,7 +139,7 @@ fn a_sender_that_another_one_replaces_ends_the_far_segment_and_a_larger_frame_do
     let _cable = Cable::between(&robot, &desk, 1);
     let name = TestName::new("replaced");
     let mut first = robot.role("send all 100", &name);
-    let mut put = robot.bridge(&name, PUT);
+    let put = robot.bridge(&name, PUT);
     let mut get = desk.bridge(&name, GET);
     let mut receiver = desk.role("receive all", &name);
     takes(&mut receiver, 20);
