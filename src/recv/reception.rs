@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use shm_frame::{End, Error, Frame, Name, Receiver, Shape};
+use shm_frame::{End, Error, Frame, Name, Receiver, ReceiverOptions, Shape};
 
 use crate::console::Console;
 use crate::event::{Dimensions, RecvLine};
@@ -81,6 +81,7 @@ impl<'a> Reception<'a> {
     fn receive(&mut self) -> Result<()> {
         let mut follow = Follow::new(
             self.name.clone(),
+            ReceiverOptions::new().read_only(self.args.read_only),
             self.args.wait.into(),
             self.console.clone(),
         );

@@ -112,12 +112,13 @@ impl Report {
             let label = label.map(|name| format!("{name}  ")).unwrap_or_default();
             let captured = capture_age_ms.map(|age| format!("  captured {age:.3} ms ago"));
             Some(format!(
-                "{label}frame {}  {}  sent {}  {delay} {:.3} ms  skipped {}{}",
+                "{label}frame {}  {}  sent {}  {delay} {:.3} ms  skipped {}  {}{}",
                 frame.number,
                 frame.shape,
                 time_of_day(frame.sent_ms),
                 ms(frame.delay_ns),
                 frame.skipped,
+                frame.via,
                 captured.unwrap_or_default()
             ))
         })

@@ -328,6 +328,25 @@ fn the_lease_of_a_dead_receiver_is_not_taken_with_its_entry() {
 }
 
 #[test]
+fn from_a_sender_that_does_not_mind_locks_a_viewer_copies() {
+    let name = TestName::new("older");
+    let mut stream = Stream::new(&name, 4);
+    // As the first release leaves it.
+    let file = File::options().write(true).open(name.file()).unwrap();
+    let features = file.metadata().unwrap().len() - 4096 + 28;
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 4], features).unwrap();
+    let mut viewer = open_read_only(&name.name());
+    let end = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < end {
+        stream.send(1);
+        assert_eq!(viewer.wait(PATIENCE).unwrap(), Waited::Frame);
+        let frame = viewer.copy(&mut Vec::new()).unwrap().unwrap();
+        assert_eq!(frame.via, Via::Copied);
+        assert!(!viewer.can_lease());
+    }
+}
+
+#[test]
 fn entries_have_one_owner_whoever_comes() {
     let name = TestName::new("owners");
     let mut stream = Stream::new(&name, 4);

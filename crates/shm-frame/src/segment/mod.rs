@@ -6,7 +6,7 @@
 //! | what stands behind a name | [`found`] |
 //! | whose a name is: making, placing, removing | [`claim`] |
 //! | locks on bytes of the file, and forks, which would share them | [`lock`], [`fork`] |
-//! | the mapped memory | [`mapping`], [`guard`], [`copy`] |
+//! | the mapped memory | [`mapping`], [`guard`], [`copy`], [`way`] |
 
 pub(crate) mod claim;
 pub(crate) mod copy;
@@ -15,6 +15,7 @@ pub(crate) mod found;
 pub(crate) mod guard;
 pub(crate) mod lock;
 pub(crate) mod mapping;
+pub(crate) mod way;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -28,7 +29,7 @@ use self::fork::OwnFile;
 use self::found::{Contents, FileId, Found};
 use self::mapping::{Access, Control, Slots};
 pub(crate) use crate::protocol::layout::LOOK_NS;
-use crate::protocol::layout::{Geometry, MAGIC, OPEN, VERSION};
+use crate::protocol::layout::{Geometry, MAGIC, MINDS_LOCKS, OPEN, VERSION};
 use crate::protocol::sync::{Ordering, fence};
 use crate::{Error, Name};
 
@@ -45,6 +46,7 @@ pub(crate) struct Segment {
     len: u64,
     session: u64,
     pid: u32,
+    features: u32,
 }
 
 impl Segment {
@@ -72,8 +74,13 @@ impl Segment {
         } else {
             Access::Read
         };
+        let slots = Slots::map(&found.file, name, geometry, Access::Read)?;
+        if claims.is_some() {
+            // All of it was seen to be memory. Other files may have holes, which reading would fill.
+            slots.populate();
+        }
         Ok(Self {
-            slots: Arc::new(Slots::map(&found.file, name, geometry, Access::Read)?),
+            slots: Arc::new(slots),
             control: claims
                 .map(|claims| Control::map(&found.file, name, claims.geometry.slots_len(), access))
                 .transpose()?,
@@ -82,6 +89,7 @@ impl Segment {
             len: found.metadata.len(),
             session: claims.map_or(0, |claims| claims.session),
             pid: claims.map_or(0, |claims| claims.pid),
+            features: claims.map_or(0, |claims| claims.features),
             file: found.file,
         })
     }
@@ -135,6 +143,11 @@ impl Segment {
     /// Random, and the same in every segment that one sender makes; 0 without a control page.
     pub(crate) fn session(&self) -> u64 {
         self.session
+    }
+
+    /// Whether the sender minds leases by locks.
+    pub(crate) fn minds_locks(&self) -> bool {
+        self.features & MINDS_LOCKS != 0
     }
 
     /// The sender's process, for messages.

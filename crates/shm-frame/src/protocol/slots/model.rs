@@ -139,6 +139,15 @@ impl Shared {
         }
     }
 
+    /// What a receiver does that means harm.
+    fn share_all(&self) {
+        let process = self.process(61);
+        let slots = (0..self.count()).map(slot_lock);
+        slots.chain([LESSEES_LOCK]).for_each(|byte| {
+            assert!(process.share(byte), "nobody has it alone");
+        });
+    }
+
     fn now_ns(&self) -> u64 {
         self.clock.fetch_add(0, Ordering::AcqRel)
     }
@@ -156,7 +165,7 @@ impl Shared {
     /// The same where there may be receivers that lease by locks.
     fn publish_beside_locks(&self, sending: &mut Sending) {
         let Sending { writer, lessees } = sending;
-        let sender = self.process(63 - 1);
+        let sender = self.process(62);
         lessees.look_if_due(self.now_ns(), |byte| sender.others(byte));
         let writing = writer.begin(&self.control, |slot| {
             lessees.any() && sender.others(slot_lock(slot))
@@ -243,7 +252,7 @@ impl Shared {
         self.read_in_place(&held, latest); // bug: read-by-lock
         let same = || self.slots[held.slot()].header.load(Ordering::Relaxed) == latest.frame;
         assert!(still_held(&self.control, latest, same), "held, and says no");
-        release_lock(&process, held.slot());
+        release_lock(&process, held.slot()); // bug: release-lock
         Some(latest.frame)
     }
 
@@ -304,20 +313,18 @@ enum Reader {
     ByLock {
         entry: usize,
     },
-    /// Leases by this entry if it gets its lock.
-    Takes {
-        entry: usize,
-    },
-    /// The same, and dies with a lease in hand.
+    /// Leases by this entry if it gets its lock, and dies with the lease in hand.
     Dies {
         entry: usize,
     },
+    /// Means harm: shares the locks of all slots all the time, and takes no frame.
+    Greedy,
 }
 
 impl Reader {
     /// Whether the sender has to look for receivers that lease by locks.
     fn locks(self) -> bool {
-        matches!(self, Self::ByLock { .. })
+        matches!(self, Self::ByLock { .. } | Self::Greedy)
     }
 }
 
@@ -335,14 +342,18 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
     /// To which readers frames were delivered, a bit each.
     static DELIVERED: AtomicUsize = AtomicUsize::new(0);
     let beside_locks = readers.iter().any(|reader| reader.locks());
-    let dead = |reader: &Reader| matches!(reader, Reader::Dies { .. });
-    let dead = readers.iter().filter(|reader| dead(reader)).count();
+    let count = |what: fn(&Reader) -> bool| readers.iter().filter(|&reader| what(reader)).count();
+    let dead = count(|reader| matches!(reader, Reader::Dies { .. }));
+    let greedy = count(|reader| matches!(reader, Reader::Greedy));
     // Models run one at a time: scripts/test passes --test-threads=1.
     DELIVERED.store(0, Plainly);
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
     model.check(move || {
         let shared = Shared::new(slots);
+        if greedy > 0 {
+            shared.share_all();
+        }
         let writer = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
@@ -364,21 +375,19 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
                 let may = match reader {
                     Reader::Lease { .. } | Reader::Copy => true,
                     Reader::ByLock { entry } => shared.attach_by_lock(entry, process),
-                    Reader::Takes { entry } | Reader::Dies { entry } => {
-                        process.take(ENTRY_LOCKS + entry)
-                    }
+                    Reader::Dies { entry } => process.take(ENTRY_LOCKS + entry),
+                    Reader::Greedy => false,
                 };
                 for _ in 0..if may { tries } else { 0 } {
                     let taken = match reader {
-                        Reader::Lease { entry } | Reader::Takes { entry } => {
-                            shared.lease(entry, &mut seen)
-                        }
+                        Reader::Lease { entry } => shared.lease(entry, &mut seen),
                         Reader::Copy => shared.copy(&mut seen),
                         Reader::ByLock { .. } => shared.lease_by_lock(process, &mut seen),
                         Reader::Dies { entry } => {
                             shared.lease_and_die(process, entry, &mut seen);
                             break;
                         }
+                        Reader::Greedy => None,
                     };
                     if let Some(frame) = taken {
                         assert!(
@@ -403,7 +412,8 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
         let left = entries(&shared.control, slots);
         assert!(left.count_ones() as usize <= dead, "a lease is left");
         for slot in &shared.locks.slot {
-            assert_eq!(slot.load(Ordering::Relaxed), 0, "a lock is left");
+            let left = slot.load(Ordering::Relaxed).count_ones() as usize;
+            assert!(left <= greedy, "a lock is left");
         }
         for (words, memory) in shared.control.slot.iter().zip(&shared.slots) {
             assert_eq!(
@@ -416,7 +426,7 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
     let delivered = DELIVERED.load(Plainly).count_ones() as usize;
     assert_eq!(
         delivered,
-        readers.len() - dead,
+        readers.len() - dead - greedy,
         "to some no frame was ever delivered"
     );
 }
@@ -478,15 +488,76 @@ fn leases_by_entry_and_by_lock_go_together() {
 /// Else there would be more leases than the sender has slots to spare.
 #[test]
 fn an_entry_has_one_owner() {
-    const SAME: Reader = Reader::ByLock { entry: 0 };
-    check(3, 4, &[SAME, SAME], 1, 2);
-    check(3, 4, &[SAME, Reader::Takes { entry: 0 }], 1, 2);
+    static OWNERS: AtomicUsize = AtomicUsize::new(0);
+    loom::model(|| {
+        let shared = Shared::new(3);
+        let owners = (0..3).map(|index| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let process = shared.process(index);
+                if index == 2 {
+                    process.take(ENTRY_LOCKS)
+                } else {
+                    own_by_lock(&shared.control, &process, 0)
+                }
+            })
+        });
+        let owners: Vec<_> = owners.collect();
+        let owners = owners.into_iter().map(|owner| owner.join().unwrap());
+        let owners = owners.filter(|&owns| owns).count();
+        assert!(owners <= 1, "{owners} owners");
+        OWNERS.fetch_add(owners, Plainly);
+    });
+    assert!(OWNERS.load(Plainly) > 0, "nobody ever owned it");
 }
 
 #[test]
 fn the_lease_of_a_dead_receiver_counts_until_the_sender_takes_it_back() {
     const NEXT: Reader = Reader::ByLock { entry: 0 };
     check(3, 4, &[Reader::Dies { entry: 0 }, NEXT], 1, 2);
+}
+
+/// A receiver that found a frame long ago comes to its lock only now, while the writer looks for a
+/// slot.
+#[test]
+fn a_lock_that_is_shared_behind_the_scan_is_seen() {
+    static LEASED: AtomicUsize = AtomicUsize::new(0);
+    loom::model(|| {
+        let shared = Shared::new(4);
+        let mut sending = Sending::new(4);
+        let first = shared.process(0);
+        assert!(first.share(LESSEES_LOCK), "nobody has it alone");
+        shared.publish_beside_locks(&mut sending);
+        let latest = || latest(&shared.control, 4).unwrap();
+        assert!(lease_by_lock(&shared.control, &first, latest()).is_some());
+        shared.publish_beside_locks(&mut sending);
+        let found = latest();
+        shared.publish_beside_locks(&mut sending);
+        assert_ne!(found, latest());
+        let writer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.publish_beside_locks(&mut sending))
+        };
+        let reader = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let process = shared.process(1);
+                if let Some(held) = lease_by_lock(&shared.control, &process, found) {
+                    shared.read_in_place(&held, found);
+                    release_lock(&process, held.slot());
+                    LEASED.fetch_add(1, Plainly);
+                }
+            })
+        };
+        writer.join().unwrap();
+        reader.join().unwrap();
+    });
+    assert!(LEASED.load(Plainly) > 0, "no frame was ever delivered");
+}
+
+#[test]
+fn leases_by_entry_hold_whoever_shares_all_locks() {
+    check(3, 3, &[LEASES[0], Reader::Greedy], 1, 3);
 }
 
 /// A receiver that means harm shares the locks of all slots: leases are lost, and noticed.
@@ -496,9 +567,7 @@ fn a_lease_that_was_lost_is_noticed() {
     static LOST: AtomicUsize = AtomicUsize::new(0);
     loom::model(|| {
         let shared = Shared::new(3);
-        for slot in 0..3 {
-            assert!(shared.process(9).share(slot_lock(slot)));
-        }
+        shared.share_all();
         let writer = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
