@@ -11,11 +11,13 @@
 //! | signals | `stop` |
 //! | numbers with units, and how times spread | `units` |
 //! | values of flags that both commands have | `parse` |
+//! | what TAB completes | `complete` |
 //! | frames as OpenCV's images | `picture` |
 //! | a window | `window` |
 //! | the bottom of a terminal: a picture, a status line, keys | `terminal` |
 
 mod av;
+mod complete;
 mod console;
 mod event;
 mod exit;

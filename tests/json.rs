@@ -200,6 +200,17 @@ fn print_events(printed: &mut Printed) {
     receiver.interrupt();
     printed.events("shm-recv", &receiver);
 
+    // Intervals, with frames and without.
+    let mut sender = send(&name, "--json --fps 100");
+    let mut receiver = recv(&name, "--json --interval 0.2");
+    receiver.wait_for_events("interval", 2);
+    sender.interrupt();
+    receiver.wait_for_events("closed", 1);
+    let intervals = receiver.events("interval").len();
+    receiver.wait_for_events("interval", intervals + 2);
+    receiver.interrupt();
+    printed.events("shm-recv", &receiver);
+
     // Summaries without a frame.
     let mut receiver = recv(&name, "--json --timeout 0.1");
     receiver.ends_with(1);

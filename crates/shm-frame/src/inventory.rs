@@ -264,7 +264,6 @@ fn look(name: &Name) -> Result<Option<(Listed, Option<Again>)>, Error> {
     let beat = Beat::read(&found, geometry)?;
     listed.shape = beat.shape(&found, geometry);
     listed.age = beat.age();
-    let held = |entry: &usize| lock::held(&found.file, lock::LEASES + entry) == Ok(true);
     let alive = found.alive()?;
     listed.control = Some(ListedControl {
         slots: geometry.slots,
@@ -272,7 +271,7 @@ fn look(name: &Name) -> Result<Option<(Listed, Option<Again>)>, Error> {
         pid: claims.pid,
         command: alive.then(|| command(claims.pid, &found)).flatten(),
         alive,
-        receivers: (0..geometry.leases()).filter(held).count(),
+        receivers: lock::owned_leases(&found.file, geometry.leases()),
     });
     Ok(Some((listed, alive.then_some((found, geometry, beat)))))
 }

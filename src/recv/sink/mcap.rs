@@ -85,7 +85,7 @@ pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
     let named = Named::take(path).with_context(|| format!("--record {}", path.display()))?;
     Ok(Some(Box::new(Recorder {
         path: path.clone(),
-        name: args.name.to_string(),
+        name: String::new(),
         packing: args.compression.unwrap_or(Packing::Zstd),
         named: Some(named),
         open: None,

@@ -93,8 +93,20 @@ struct Queued {
     said: Option<Instant>,
 }
 
+pub(super) struct Opener<'a>(&'a Args);
+
+impl<'a> Opener<'a> {
+    pub(super) fn new(args: &'a Args, _several: bool) -> Result<Self> {
+        Ok(Self(args))
+    }
+
+    pub(super) fn open(&self, _name: &shm_frame::Name) -> Result<Vec<Box<dyn Sink>>> {
+        open(self.0)
+    }
+}
+
 /// Opens the sinks that the flags ask for.
-pub(super) fn open(args: &Args) -> Result<Vec<Box<dyn Sink>>> {
+fn open(args: &Args) -> Result<Vec<Box<dyn Sink>>> {
     let mut sinks = Vec::new();
     for open in SINKS {
         sinks.extend(open(args)?);

@@ -9,6 +9,7 @@ mod raw;
 mod test_picture;
 mod whole;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -67,6 +68,31 @@ pub(crate) enum Next {
     Nothing,
     /// There are no more. The last one is to be seen so long.
     End(Option<Duration>),
+}
+
+/// What a path is, as the flags tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Picture,
+    Pictures,
+    Film,
+}
+
+/// What a path probably is. Nothing is read of what can be read only once.
+pub(crate) fn kind(path: &Path) -> Kind {
+    let metadata = path.metadata();
+    if metadata.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
+        return Kind::Pictures;
+    }
+    let text = path.to_string_lossy();
+    if metadata.is_err() && text.contains(['*', '?', '[']) && !text.contains("://") {
+        return Kind::Pictures;
+    }
+    if pictures::is_picture(path) {
+        Kind::Picture
+    } else {
+        Kind::Film
+    }
 }
 
 /// Opens the source that the flags ask for. Also returns its rate, as text.

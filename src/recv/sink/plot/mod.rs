@@ -63,10 +63,7 @@ pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
     };
     // A wrong path is an error now, not after a long run.
     fs::write(path, "").with_context(|| format!("--plot {}", path.display()))?;
-    Ok(Some(Box::new(Plot::new(
-        path.clone(),
-        args.name.to_string(),
-    ))))
+    Ok(Some(Box::new(Plot::new(path.clone(), String::new()))))
 }
 
 impl Sink for Plot {
