@@ -1,14 +1,10 @@
 //! The status line and the terminal view, as a pane of tmux shows them.
 mod common;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Json as _, RECV, command, needs, send};
-use nix::poll::{PollFd, PollFlags, poll};
+use common::{Json as _, RECV, needs, send};
 use shm_frame::{Name, Sender, SenderOptions, Shape};
 use shm_frame_testing::{Scratch, TestName, shape, wait_until};
 
@@ -59,7 +55,33 @@ impl Terminal {
 
     /// The text on the screen, with colours as escape sequences.
     fn coloured(&self) -> String {
-        self.tmux(&["capture-pane", "-p", "-e"])
+        self.tmux(&["capture-pane", "-p", "-e", "-N"])
+    }
+
+    /// How many cells of each row are coloured behind: those of a picture.
+    fn picture(&self) -> Vec<usize> {
+        let (mut rows, mut behind) = (vec![], false);
+        for line in self.coloured().lines() {
+            let mut parts = line.split("\x1b[");
+            let mut cells = usize::from(behind) * parts.next().unwrap().chars().count();
+            for part in parts {
+                let (parameters, text) = part.split_once('m').unwrap();
+                let parameters = parameters.split(';').collect::<Vec<_>>();
+                match parameters[..] {
+                    ["0" | ""] | [.., "49"] => behind = false,
+                    _ => behind |= parameters.contains(&"48"),
+                }
+                cells += usize::from(behind) * text.chars().count();
+            }
+            rows.push(cells);
+        }
+        rows
+    }
+
+    fn wait_for_picture(&self) {
+        wait_until("there is a picture", || {
+            self.picture().iter().sum::<usize>() > 500
+        });
     }
 
     fn wait_for(&self, what: &str, shown: impl Fn(&str) -> bool) -> String {
@@ -237,8 +259,8 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
     let name = TestName::new("terminal-view");
     let (mut sender, shape, pixels) = red_and_blue(&name);
     for (variables, red, blue) in [
-        ("COLORTERM=truecolor", "38;2;255;0;0", "38;2;0;0;255"),
-        ("", "38;5;196", "38;5;21"),
+        ("COLORTERM=truecolor", "48;2;255;0;0", "48;2;0;0;255"),
+        ("", "48;5;196", "48;5;21"),
     ] {
         let terminal = Terminal::new(80, 24, variables);
         let before = terminal.modes();
@@ -247,15 +269,18 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
         terminal.wait_for("the message", |pane| pane.contains("attached to"));
         sender.publish(shape, &pixels).unwrap();
         // The status line may come first.
-        let pane = terminal.wait_for("the status line and the picture", |pane| {
-            status(pane).ends_with("torn 0") && pane.matches('▀').count() >= 20 * 80
+        terminal.wait_for("the status line", |pane| status(pane).contains("skip"));
+        // Cells are twice as high as wide: a picture of 2:1 that is 80 wide is 20 high.
+        wait_until("there is the picture", || {
+            let mut rows = terminal.picture();
+            rows.retain(|&cells| cells > 0);
+            rows == [80; 20]
         });
-        // 20 rows of half blocks are 40 pixels high: a picture of 2:1 is 80 wide.
-        let picture: Vec<_> = pane.lines().filter(|line| line.contains('▀')).collect();
-        assert_eq!(picture.len(), 20, "{pane}");
-        assert!(picture.iter().all(|line| *line == "▀".repeat(80)), "{pane}");
         let coloured = terminal.coloured();
-        let line = coloured.lines().find(|line| line.contains('▀')).unwrap();
+        let line = coloured
+            .lines()
+            .find(|line| line.contains("\x1b[48"))
+            .unwrap();
         let at = |colour| {
             line.find(colour)
                 .unwrap_or_else(|| panic!("no {colour}: {line:?}"))
@@ -267,7 +292,7 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
         terminal.keys(&["q"]);
         terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
         // The last picture stays.
-        assert!(terminal.pane().contains('▀'));
+        assert!(terminal.picture().iter().sum::<usize>() > 500);
         assert_eq!(terminal.exit_code(), "0");
         assert_eq!(terminal.modes(), before);
         assert!(terminal.cursor_is_shown());
@@ -275,7 +300,7 @@ fn the_terminal_view_shows_the_picture_in_colour_above_the_status_line() {
 }
 
 #[test]
-fn in_tmux_the_picture_is_of_half_blocks_and_the_title_stays() {
+fn in_tmux_the_picture_is_of_coloured_signs_and_the_title_stays() {
     if !needs("tmux") {
         return;
     }
@@ -292,135 +317,10 @@ fn in_tmux_the_picture_is_of_half_blocks_and_the_title_stays() {
         let title = || terminal.tmux(&["display-message", "-p", "#{pane_title}"]);
         let before = title();
         terminal.recv(&name, "--view terminal");
-        terminal.wait_for("the picture", |pane| pane.matches('▀').count() > 1000);
+        terminal.wait_for_picture();
         assert_eq!(title(), before, "{variables}");
         terminal.keys(&["q"]);
         assert_eq!(terminal.exit_code(), "0");
-    }
-}
-
-/// What a receiver writes to a terminal until it drew a picture, if questions are answered so.
-fn written(name: &TestName, variables: &[(&str, &str)], answers: &[(&str, &str)]) -> String {
-    let size = nix::pty::Winsize {
-        ws_row: 24,
-        ws_col: 80,
-        ws_xpixel: 640,
-        ws_ypixel: 384,
-    };
-    let pty = nix::pty::openpty(&size, None).unwrap();
-    let end = || pty.slave.try_clone().unwrap();
-    let mut command = command(RECV, name, "--view terminal --quiet --count 1");
-    command.env_clear();
-    command.env("TERM", "xterm-256color");
-    command.envs(variables.iter().copied());
-    command.stdin(end()).stdout(end()).stderr(end());
-    let mut receiver = command.spawn().unwrap();
-    // The last ones of these are the receiver's.
-    drop((command, pty.slave));
-
-    let mut terminal = File::from(pty.master);
-    let (mut text, mut answered) = (String::new(), 0);
-    let mut bytes = [0; 4096];
-    loop {
-        let mut ready = [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)];
-        let patience = u16::try_from(shm_frame_testing::PATIENCE.as_millis()).unwrap();
-        if poll(&mut ready, patience).unwrap() == 0 {
-            let _ = receiver.kill();
-            panic!("waited in vain for the end: {text:?}");
-        }
-        // An error when the receiver is gone.
-        let Ok(length) = terminal.read(&mut bytes) else {
-            break;
-        };
-        text += &String::from_utf8_lossy(&bytes[..length]);
-        while let Some((at, answer)) = answers
-            .iter()
-            .filter_map(|(question, answer)| {
-                let at = text[answered..].find(question)? + answered + question.len();
-                Some((at, answer))
-            })
-            .min()
-        {
-            terminal.write_all(answer.as_bytes()).unwrap();
-            answered = at;
-        }
-    }
-    assert!(receiver.wait().unwrap().success(), "{text:?}");
-    text
-}
-
-#[test]
-fn a_picture_is_drawn_as_the_terminal_can_and_no_terminal_between_is_asked_for_more() {
-    const WHO: &str = "\x1b[>c";
-    const WHAT: &str = "\x1b[c";
-    const KITTY: &str = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\";
-    const ITERM: (&str, &str) = ("LC_TERMINAL", "iTerm2");
-    const XTERM: (&str, &str) = (WHO, "\x1b[>41;379;0c");
-    const SIXEL: (&str, &str) = (WHAT, "\x1b[?62;4;22c");
-    const OTHER: (&str, &str) = (WHAT, "\x1b[?1;2c");
-    let name = TestName::new("ways");
-    let _sender = send(&name, "--size 64x48");
-    for (variables, answers, drawn, asked) in [
-        (vec![], vec![XTERM, OTHER], "▀", vec![WHO, WHAT, KITTY]),
-        (
-            vec![],
-            vec![XTERM, SIXEL],
-            "\x1bP0;1q",
-            vec![WHO, WHAT, KITTY],
-        ),
-        (
-            vec![],
-            vec![XTERM, (KITTY, "\x1b_Gi=31;OK\x1b\\"), SIXEL],
-            "\x1b_Ga=T",
-            vec![WHO, WHAT, KITTY],
-        ),
-        (
-            vec![ITERM],
-            vec![(WHO, "\x1b[>0;95;0c"), SIXEL],
-            "\x1b]1337;File=",
-            vec![WHO, WHAT],
-        ),
-        // tmux and GNU screen on the other side of ssh.
-        (
-            vec![ITERM],
-            vec![(WHO, "\x1b[>84;0;0c"), SIXEL],
-            "▀",
-            vec![WHO, WHAT],
-        ),
-        (
-            vec![ITERM],
-            vec![(WHO, "\x1b[>83;40900;0c"), OTHER],
-            "▀",
-            vec![WHO, WHAT],
-        ),
-        // On this side.
-        (
-            vec![ITERM, ("TMUX", "/tmp/tmux-0/default,1,0")],
-            vec![],
-            "▀",
-            vec![],
-        ),
-        (vec![ITERM, ("TERM_PROGRAM", "tmux")], vec![], "▀", vec![]),
-        (vec![ITERM, ("STY", "1.pts-0.host")], vec![], "▀", vec![]),
-        (
-            vec![ITERM, ("TERM", "screen.xterm-256color")],
-            vec![],
-            "▀",
-            vec![],
-        ),
-    ] {
-        let text = written(&name, &variables, &answers);
-        let what = format!("{variables:?} {answers:?}: {text:?}");
-        for way in ["▀", "\x1bP0;1q", "\x1b_Ga=T", "\x1b]1337;File="] {
-            assert_eq!(text.contains(way), way == drawn, "{way:?} {what}");
-        }
-        for question in [WHO, WHAT, KITTY] {
-            assert_eq!(
-                text.contains(question),
-                asked.contains(&question),
-                "{question:?} {what}"
-            );
-        }
     }
 }
 
@@ -437,11 +337,10 @@ fn without_colours_the_picture_is_made_of_letters() {
         terminal.recv(&name, "--view terminal");
         // The status line may come first.
         terminal.wait_for("the status line and every letter", |pane| {
-            let letters = ["...", ":::", "---", "===", "+++", "@@@"];
+            let letters = ["...", ":::", "---", "===", "+++", "@@"];
             status(pane).contains("/s ") && letters.iter().all(|letters| pane.contains(letters))
         });
         let pane = terminal.coloured();
-        assert!(!pane.contains('▀'), "{pane}");
         assert!(!pane.contains('\x1b'), "{variables}: {pane:?}");
         terminal.keys(&["q"]);
         terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
@@ -469,34 +368,34 @@ fn the_picture_fits_again_when_the_terminal_changes_its_size() {
     let _sender = send(&name, "--size 64x48");
     let terminal = Terminal::new(100, 30, "");
     terminal.recv(&name, "--view terminal");
-    for (columns, rows, pictured) in [
-        (100, 30, true),
-        (50, 30, true),
-        (120, 12, true),
-        (5, 3, true),
-        (3, 2, false),
-        (80, 24, true),
+    for (columns, rows, others) in [
+        (100, 30, 4),
+        (50, 30, 4),
+        (120, 12, 3),
+        (5, 3, 1),
+        (3, 2, 1),
+        (80, 24, 4),
     ] {
         let size = [columns, rows].map(|side: usize| side.to_string());
         terminal.tmux(&["resize-window", "-x", &size[0], "-y", &size[1]]);
         // As wide or as high as the room, and not more.
-        terminal.wait_for("the picture in its new size", |pane| {
-            let lines: Vec<_> = pane.lines().collect();
-            let width = |line: &str| line.chars().count();
-            let picture = lines.iter().filter(|line| line.contains('▀'));
-            let (high, wide) = picture.fold((0, 0), |(high, wide), line| {
-                (high + 1, width(line).max(wide))
-            });
-            let messages = if rows < 16 { 1 } else { 4 };
-            let fits = wide == columns || high == rows - messages || high + 1 == rows - messages;
-            let status = status(pane).is_ascii();
-            status
-                && if pictured {
-                    fits && wide > 0
-                } else {
-                    wide == 0
+        wait_until("there is the picture in its new size", || {
+            let mut picture = terminal.picture();
+            picture.retain(|&cells| cells > 0);
+            let (wide, high) = (picture.iter().max().copied(), picture.len());
+            let room = rows - others;
+            match wide {
+                Some(wide) if columns > 3 => {
+                    (wide == columns && high <= room) || high == room || high + 1 == room
                 }
+                Some(_) => false,
+                None => columns == 3,
+            }
         });
+        // The last message stays in sight where there is a row for it.
+        if rows >= 5 {
+            terminal.wait_for("the message", |pane| pane.contains("slots"));
+        }
     }
     terminal.keys(&["q"]);
     assert_eq!(terminal.exit_code(), "0");
@@ -510,14 +409,17 @@ fn keys_freeze_and_save_what_the_terminal_shows() {
     let name = TestName::new("keys");
     let scratch = Scratch::new(&name);
     let (mut sender, shape, pixels) = red_and_blue(&name);
-    let terminal = Terminal::new(100, 30, "COLORTERM=truecolor");
+    let terminal = Terminal::new(140, 30, "COLORTERM=truecolor");
     terminal.line(&format!("cd '{}'", scratch.path().display()));
     terminal.recv(&name, "--view terminal");
     terminal.wait_for("the message", |pane| pane.contains("attached to"));
     sender.publish(shape, &pixels).unwrap();
-    let red = |terminal: &Terminal| terminal.coloured().contains("38;2;255;0;0");
+    let red = |terminal: &Terminal| terminal.coloured().contains("48;2;255;0;0");
     wait_until("red is shown", || red(&terminal));
     terminal.keys(&["Space"]);
+    terminal.wait_for("that it is frozen", |pane| {
+        status(pane).starts_with("frozen")
+    });
     terminal.keys(&["s"]);
     let saved = format!("{}-000001.png", &name.as_str()[1..]);
     terminal.wait_for("where it is", |pane| {
@@ -526,7 +428,9 @@ fn keys_freeze_and_save_what_the_terminal_shows() {
     // A frame that is received, but not shown.
     let blue = [255, 0, 0].repeat(48 * 24);
     sender.publish(shape, &blue).unwrap();
-    terminal.wait_for("its number", |pane| frame_of(pane) == Some(2));
+    terminal.wait_for("its number", |pane| {
+        status(pane).starts_with("frozen  frame 2 ")
+    });
     assert!(red(&terminal));
     terminal.keys(&["Space"]);
     wait_until("it is shown", || !red(&terminal));
@@ -548,6 +452,42 @@ fn keys_freeze_and_save_what_the_terminal_shows() {
 }
 
 #[test]
+fn h_hides_the_numbers_and_a_stream_that_ends_is_told_all_the_same() {
+    if !needs("tmux") {
+        return;
+    }
+    let name = TestName::new("hidden");
+    let sender = send(&name, "--size 64x48");
+    let terminal = Terminal::new(100, 30, "COLORTERM=truecolor");
+    terminal.recv(&name, "--view terminal");
+    terminal.wait_for("the numbers", |pane| status(pane).contains("delay"));
+    terminal.keys(&["h"]);
+    terminal.wait_for("no numbers", |pane| !pane.contains("delay"));
+    terminal.keys(&["h"]);
+    terminal.wait_for("the numbers", |pane| status(pane).contains("delay"));
+    terminal.keys(&["h"]);
+    terminal.wait_for("no numbers", |pane| !pane.contains("delay"));
+    let bright = terminal.coloured();
+    sender.signal("STOP");
+    terminal.wait_for("that no frame comes", |pane| {
+        status(pane).starts_with("no frame for ")
+    });
+    // The picture is dark.
+    let lightest = |text: &str| -> u32 {
+        let levels = text.split("48;2;").skip(1);
+        let levels = levels.filter_map(|text| text.split(['m', ';']).next()?.parse().ok());
+        levels.max().unwrap_or(0)
+    };
+    wait_until("it is dimmed", || {
+        lightest(&terminal.coloured()) < lightest(&bright) / 2
+    });
+    sender.signal("CONT");
+    terminal.wait_for("it goes on", |pane| !pane.contains("no frame for"));
+    terminal.keys(&["q"]);
+    assert_eq!(terminal.exit_code(), "0");
+}
+
+#[test]
 fn signals_leave_the_terminal_as_it_was() {
     if !needs("tmux stty pkill") {
         return;
@@ -558,7 +498,7 @@ fn signals_leave_the_terminal_as_it_was() {
         let terminal = Terminal::new(80, 24, "");
         let before = terminal.modes();
         terminal.recv(&name, "--view terminal");
-        terminal.wait_for("the picture", |pane| pane.contains('▀'));
+        terminal.wait_for_picture();
         let kill = format!("{RECV} --name {}", name.as_str());
         assert!(
             Command::new("pkill")
@@ -575,13 +515,13 @@ fn signals_leave_the_terminal_as_it_was() {
     let terminal = Terminal::new(80, 24, "");
     let before = terminal.modes();
     terminal.recv(&name, "--view terminal");
-    terminal.wait_for("the picture", |pane| pane.contains('▀'));
+    terminal.wait_for_picture();
     terminal.keys(&["C-z"]);
     terminal.wait_for("the shell", |pane| pane.contains("Stopped"));
     assert_eq!(terminal.modes(), before);
     assert!(terminal.cursor_is_shown());
     terminal.line("clear; fg");
-    terminal.wait_for("the picture", |pane| pane.contains('▀'));
+    terminal.wait_for_picture();
     terminal.keys(&["q"]);
     terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
     assert_eq!(terminal.modes(), before);
@@ -592,7 +532,8 @@ fn signals_leave_the_terminal_as_it_was() {
     ));
     let is_summary = |line: &str| line.starts_with("2 frames in");
     let pane = terminal.wait_for("the summary", |pane| pane.lines().any(is_summary));
-    assert!(!pane.contains('▀') && pane.contains("  sent "), "{pane}");
+    assert!(pane.contains("  sent "), "{pane}");
+    assert_eq!(terminal.picture().iter().sum::<usize>(), 0, "{pane}");
 }
 
 #[test]
@@ -608,7 +549,7 @@ fn a_terminal_that_takes_nothing_does_not_stop_the_receiving() {
         &name,
         &format!("--view terminal --save '{}'", scratch.path().display()),
     );
-    terminal.wait_for("the picture", |pane| pane.contains('▀'));
+    terminal.wait_for_picture();
     terminal.keys(&["C-s"]);
     let shown = wait_until_still(&terminal);
     let saved = scratch.files().len();
@@ -634,7 +575,7 @@ fn a_terminal_that_takes_nothing_does_not_stop_the_receiving() {
         std::mem::replace(&mut last, saved()) == saved()
     });
     terminal.keys(&["C-q"]);
-    terminal.wait_for("the summary", |pane| pane.contains(" skipped, "));
+    assert_eq!(terminal.exit_code(), "0");
 }
 
 /// Waits until the terminal's text stays the same for some time, and returns it.

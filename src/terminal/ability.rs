@@ -62,6 +62,7 @@ pub(super) enum Way {
 
 /// What is known so far.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts are bools")]
 pub(super) struct Ability {
     colours: Colours,
     /// The environment says which colours there are.

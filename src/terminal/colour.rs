@@ -189,25 +189,28 @@ impl Mixer {
     }
 }
 
-/// The inks whose mean is nearest to a colour, from dark to light: each makes up for what those before
-/// it missed.
+/// Inks whose mean is near to a colour, from dark to light: each makes up for what those before it
+/// missed, and is itself not far from the colour, since a few glaring dots are worse than a colour that
+/// is a little off.
 fn mixture(palette: &[(Ink, Rgb)], colour: Rgb) -> [Ink; MIXED] {
     let colour = colour.map(i32::from);
-    let mut missed = [0; 3];
+    let mut goal = colour;
     let mut inks = [(0, 0); MIXED];
     for ink in &mut inks {
-        let goal = [0, 1, 2].map(|i| colour[i] + missed[i]);
-        let distance = |rgb: &Rgb| {
-            let [r, g, b] = [0, 1, 2].map(|i| (goal[i] - i32::from(rgb[i])).pow(2));
-            2 * r + 4 * g + b
-        };
+        let distance = |rgb: &Rgb| distance(goal, *rgb) + distance(colour, *rgb);
         let nearest = palette.iter().min_by_key(|(_, rgb)| distance(rgb));
         let &(number, rgb) = nearest.expect("a palette has colours");
-        missed = [0, 1, 2].map(|i| goal[i] - i32::from(rgb[i]));
+        goal = [0, 1, 2].map(|i| goal[i] + colour[i] - i32::from(rgb[i]));
         *ink = (light(rgb), number);
     }
     inks.sort_unstable();
     inks.map(|(_, number)| number)
+}
+
+/// How different two colours look.
+fn distance(a: [i32; 3], b: Rgb) -> i32 {
+    let [r, g, b] = [0, 1, 2].map(|i| (a[i] - i32::from(b[i])).pow(2));
+    2 * r + 4 * g + b
 }
 
 /// How light a colour is, in thousandths of a level.

@@ -340,7 +340,9 @@ impl Drawer {
         self.out.extend_from_slice(status.join("\n").as_bytes());
         let period = if let Some(view) = &mut self.view {
             self.out.extend_from_slice(b"\x1b[?2026l");
-            let question = view.link.ask(self.out.len(), begun, columns, now);
+            // To draw takes time as well, which is not the link's.
+            let sent = Instant::now();
+            let question = view.link.ask(self.out.len(), begun, columns, sent);
             self.out.extend_from_slice(question.as_bytes());
             PICTURE_PERIOD
         } else {

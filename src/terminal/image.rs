@@ -66,13 +66,14 @@ impl Imager {
         let same = self.glass.as_ref().filter(|(old, _)| old == pixels);
         let on_glass = same.map(|&(_, coarse)| coarse);
         let mut bytes = Vec::new();
-        for coarse in self.coarse.saturating_sub(1)..COARSE.len() {
+        let finer = self.coarse.saturating_sub(1);
+        for (coarse, &times) in COARSE.iter().enumerate().skip(finer) {
             // The same image again, only if it becomes finer.
             if on_glass.is_some_and(|on_glass| on_glass <= coarse) {
                 bytes.clear();
                 break;
             }
-            bytes = self.encode(image, cells, COARSE[coarse])?;
+            bytes = self.encode(image, cells, times)?;
             // Finer only if there is room to spare, so that it is not coarse the next time.
             let room = if coarse < self.coarse {
                 budget / 4 * 3
@@ -92,11 +93,11 @@ impl Imager {
 
     fn encode(&self, image: &Mat, cells: (usize, usize), coarse: usize) -> Result<Vec<u8>> {
         let size = image.size()?;
-        let side = |side: i32| (side / i32::try_from(coarse).unwrap_or(1)).max(1);
+        let smaller = |pixels: i32| (pixels / i32::try_from(coarse).unwrap_or(1)).max(1);
         let small = if coarse == 1 {
             image.try_clone()?
         } else {
-            resize(image, side(size.width), side(size.height))?
+            resize(image, smaller(size.width), smaller(size.height))?
         };
         let mut out = Vec::new();
         match self.protocol {
@@ -168,7 +169,7 @@ fn sixel(out: &mut Vec<u8>, small: &Mat, sides: (usize, usize), coarse: usize) -
         let mut used = vec![false; masks.len()];
         for y in 0..6.min(height - 6 * band) {
             let row = ((6 * band + y) / coarse).min(rows - 1);
-            for x in 0..width {
+            for x in (0..width).rev() {
                 let column = (x / coarse).min(columns - 1);
                 let level = |value: u8| {
                     let dither = colour::order((column, row));

@@ -23,11 +23,26 @@ pub(super) enum Event {
     Sequence(String),
 }
 
+impl Event {
+    /// Whether it looks like what terminals answer.
+    fn is_answer(&self) -> bool {
+        match self {
+            Self::Key(_) => false,
+            Self::Sequence(text) => {
+                let control = text.starts_with('[') && text.ends_with(['R', 'c']);
+                control || text.starts_with(['P', '_', ']'])
+            }
+        }
+    }
+}
+
 /// Tells keys from sequences.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     /// The sequence so far, from its Esc on.
     sequence: Vec<u8>,
+    /// There was an Esc before its own.
+    twice: bool,
     /// When the last byte came.
     last: Option<Instant>,
     /// A text is being pasted: it is no keys.
@@ -38,7 +53,17 @@ impl Input {
     /// Takes bytes that came.
     pub(super) fn feed(&mut self, bytes: &[u8], now: Instant) -> Vec<Event> {
         self.last = Some(now);
-        bytes.iter().filter_map(|&byte| self.byte(byte)).collect()
+        let mut events = Vec::new();
+        for &byte in bytes {
+            let whole = self.byte(byte);
+            // An answer may come right behind the key. Other sequences may have an Esc in front: Alt.
+            let behind = whole.as_ref().is_some_and(Event::is_answer);
+            if self.sequence.is_empty() && std::mem::take(&mut self.twice) && behind {
+                events.push(Event::Key('\x1b'));
+            }
+            events.extend(whole);
+        }
+        events
     }
 
     /// What is certain now, since nothing more came.
@@ -46,7 +71,8 @@ impl Input {
         if self.due().is_none_or(|due| now < due) {
             return None;
         }
-        let lone = self.sequence.len() == 1;
+        let lone = self.sequence.len() == 1 || self.twice;
+        self.twice = false;
         self.sequence.clear();
         lone.then_some(Event::Key('\x1b'))
     }
@@ -90,6 +116,7 @@ impl Input {
             }
             // A new sequence cuts off the one before.
             (false, _, ESC) => {
+                self.twice |= self.sequence.len() == 1;
                 self.sequence.truncate(1);
                 return None;
             }
@@ -97,14 +124,13 @@ impl Input {
         }
         self.sequence.push(byte);
         let ends = match self.sequence[1..] {
-            [b'P' | b']' | b'_' | b'^' | b'X'] => false,
-            // The mouse of X10 sends three bytes more, the linux console's F1 to F5 one more.
+            [] | [b'P' | b']' | b'_' | b'^' | b'X'] => false,
+            // The mouse of X10 sends three bytes more.
             [b'[', b'M', ref more @ ..] => more.len() == 3,
-            [b'[', b'[', ref more @ ..] => more.len() == 1,
+            // The linux console's F1 to F5, and other keys.
+            [b'[', b'[', ref more @ ..] | [b'O' | b'N', ref more @ ..] => more.len() == 1,
             [b'[', ref more @ ..] => more.last().is_some_and(|last| (0x40..0x7f).contains(last)),
-            [b'O' | b'N', ref more @ ..] => more.len() == 1,
             [.., last] => last >= 0x30,
-            [] => false,
         };
         if ends { self.whole() } else { None }
     }
@@ -196,6 +222,17 @@ mod tests {
         assert_eq!(input.tick(now + LONE / 2), None);
         assert_eq!(input.tick(now + LONE), Some(Event::Key('\x1b')));
         assert_eq!(input.due(), None);
+    }
+
+    #[test]
+    fn an_answer_behind_esc_does_not_swallow_the_key() {
+        let esc = Event::Key('\x1b');
+        assert_eq!(events(b"\x1b\x1b[24;5R"), [esc.clone(), sequence("[24;5R")]);
+        assert_eq!(events(b"\x1b\x1bP1$r\x1b\\"), [esc, sequence("P1$r")]);
+        assert_eq!(
+            events(b"\x1b\x1b[A\x1b[24;5R"),
+            ["[A", "[24;5R"].map(sequence)
+        );
     }
 
     #[test]

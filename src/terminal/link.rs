@@ -163,7 +163,9 @@ impl Link {
     /// Learns how much the link takes.
     fn measure(&mut self, bytes: usize, took: Duration) {
         self.latency = self.latency.min(took);
-        let transfer = (took - self.latency).max(Duration::from_millis(1));
+        let transfer = took
+            .saturating_sub(self.latency)
+            .max(Duration::from_millis(1));
         let fits = u128::try_from(bytes).unwrap_or(0) * TARGET.as_micros() / transfer.as_micros();
         let fits = usize::try_from(fits).unwrap_or(usize::MAX);
         if transfer <= TARGET {

@@ -88,8 +88,10 @@ struct Cell {
 /// How coarse a row is: 0 for all dots, else so many cells across and down have one colour.
 const COARSE: [(usize, usize); 6] = [(1, 1), (2, 1), (4, 2), (6, 3), (8, 4), (12, 6)];
 
-/// Levels of 24 bits that nobody sees, and that noise of a camera moves within.
+/// Levels of 24 bits that nobody sees, and that noise of a camera moves within. Side by side, fewer are
+/// seen.
 const UNSEEN: u8 = 3;
+const UNSEEN_BESIDE: u8 = 1;
 
 /// Draws pictures of signs, and knows what is on the glass.
 #[derive(Debug)]
@@ -284,7 +286,11 @@ impl Mosaic {
             Symbols::Halves | Symbols::Quadrants | Symbols::Sextants => {
                 let mixed = self.inks.colours() != Colours::True;
                 let whole = mean(&square);
-                if !mixed && square.iter().all(|&dot| is_alike(dot, whole)) {
+                if !mixed
+                    && square
+                        .iter()
+                        .all(|&dot| is_alike(dot, whole, UNSEEN_BESIDE))
+                {
                     return self.flat(whole, place);
                 }
                 let (bits, fore, back) = part(&square, self.symbols.usual(), mixed);
@@ -347,11 +353,11 @@ fn differ(symbols: Symbols, inks: &Inks, old: Cell, new: Cell) -> bool {
             cell.back.to_be_bytes()
         }
     };
-    (0..across * down).any(|dot| !is_alike(of(old, dot), of(new, dot)))
+    (0..across * down).any(|dot| !is_alike(of(old, dot), of(new, dot), UNSEEN))
 }
 
-fn is_alike<const N: usize>(a: [u8; N], b: [u8; N]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a.abs_diff(b) <= UNSEEN)
+fn is_alike<const N: usize>(a: [u8; N], b: [u8; N], levels: u8) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.abs_diff(b) <= levels)
 }
 
 fn mean(colours: &[Rgb]) -> Rgb {
