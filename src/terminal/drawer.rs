@@ -65,8 +65,13 @@ pub(super) struct Drawer {
     recent: VecDeque<String>,
 }
 
+/// How a painter paints. A pointer, so that a program with status lines alone is linked without what
+/// encodes pictures.
+pub(super) type Paint = fn(&mut Painter, &Picture, Place, usize) -> Result<Vec<u8>>;
+
 /// What draws pictures.
 struct View {
+    paint: Paint,
     ability: Ability,
     link: Link,
     painter: Option<Painter>,
@@ -97,19 +102,20 @@ impl Drawer {
         shared: Arc<Shared>,
         woken: PipeReader,
         mut tty: Tty,
-        pictures: bool,
+        pictures: Option<Paint>,
     ) -> Result<Self> {
-        if pictures {
+        if pictures.is_some() {
             tty.take_keys();
         }
-        let view = pictures.then(|| View {
+        let view = pictures.map(|paint| View {
+            paint,
             ability: Ability::of_environment(),
             link: Link::new(!tty.has_keys()),
             painter: None,
             drawn: None,
         });
         // Ctrl-Z and Ctrl-\, which would leave the terminal in the state for drawing.
-        let signals = pictures.then(|| Signals::new([SIGTSTP, SIGQUIT]));
+        let signals = pictures.map(|_| Signals::new([SIGTSTP, SIGQUIT]));
         Ok(Self {
             shared,
             woken,
@@ -367,7 +373,7 @@ impl Drawer {
             .is_some_and(|drawn| Arc::ptr_eq(drawn, picture));
         if !same || anew || painter.is_unfinished() {
             // Fails for frames that OpenCV cannot scale, if there are any.
-            if let Ok(bytes) = painter.paint(picture, place, view.link.budget()) {
+            if let Ok(bytes) = (view.paint)(painter, picture, place, view.link.budget()) {
                 self.out.extend_from_slice(&bytes);
                 view.drawn = Some(Arc::clone(picture));
                 return Some(*begun);
