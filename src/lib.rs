@@ -9,6 +9,7 @@
 //! | what to do about an error of the library | `remedy` |
 //! | exit codes | `exit` |
 //! | signals | `stop` |
+//! | files and pipes, read so that a signal can end it | `input` |
 //! | numbers with units, and how times spread | `units` |
 //! | values of flags that both commands have | `parse` |
 //! | frames as OpenCV's images | `picture` |
@@ -19,6 +20,7 @@ mod av;
 mod console;
 mod event;
 mod exit;
+mod input;
 mod parse;
 mod picture;
 mod raw_image;

@@ -55,6 +55,9 @@ fn run(args: &Args) -> Result<()> {
         quiet: args.quiet,
         stdout_taken: false,
     });
+    if args.camera == Some(args::Camera::List) {
+        return source::cameras::list(&console);
+    }
     if args.show {
         display::beside(&args.name, |window| {
             transmission::run(args, &console, || window.open())
