@@ -11,8 +11,9 @@ complete -c shm-recv -s v -l view -d 'Where to show frames' -r -f -a "auto\t'In 
 window\t'In a window: h hides the numbers, space freezes the picture, s saves it, q or Esc ends'
 terminal\t'In the terminal: space freezes the picture, s saves it, q or Esc ends'
 none\t'Nowhere'"
-complete -c shm-recv -s s -l save -d 'Save each frame in this directory, as a PNG named by the frame\'s number' -r -F
-complete -c shm-recv -s r -l record -d 'Record the frames, each at its own time: as a film, .mp4, .mkv or .avi; or exactly as they are, with all that is known of them, .mcap' -r -F
+complete -c shm-recv -s s -l save -d 'Save each frame in this directory, exactly, with a line about it in frames.jsonl. Files are named by the frame\'s number, or as in shots/{name}-{frame:06}-{captured}.png: the times {captured}, {sent} and {received} are Unix time in ns; also {width} and {height}' -r
+complete -c shm-recv -l every -d 'Save only one of so many frames that are received' -r
+complete -c shm-recv -s r -l record -d 'Record the frames, each at its own time: as a film, .mp4, .mkv or .avi; or exactly as they are, with all that is known of them, .mcap. {name} in a film\'s path is the segment\'s name' -r -F
 complete -c shm-recv -l compression -d 'How to pack the pixels of .mcap [default: zstd]' -r -f -a "zstd\t'Small files, for two thirds of a processor at 1080p and 30 frames a second'
 lz4\t'Larger files, for half a processor'
 none\t'As large as the pixels, for a third of a processor'"

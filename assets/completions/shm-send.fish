@@ -3,7 +3,7 @@ complete -c shm-send -l images -d 'Pictures in natural order, img2 before img10,
 complete -c shm-send -l video -d 'A film at its own pace; - is stdin; with a protocol, as in `rtsp://HOST/PATH`, it comes over the network' -r -F
 complete -c shm-send -l stream -d 'The stream of an .mcap file to send, if it has several: the name of its segment' -r
 complete -c shm-send -l start -d 'Begin the film after so many seconds' -r
-complete -c shm-send -l camera -d 'A camera, as fast as it delivers frames: 0 is /dev/video0' -r -F
+complete -c shm-send -l camera -d 'A camera, as fast as it delivers frames: 0 is /dev/video0; list shows all cameras with their formats, sizes and rates, and sends nothing' -r
 complete -c shm-send -l raw -d 'Frames of this shape from stdin, as they come: ffmpeg\'s rawvideo in gray, bgr24, bgra, rgb24 (3:rgb) or gray16le (1:u16)' -r
 complete -c shm-send -l size -d 'Size of the test picture [default: 640x404], or the size to ask the camera for' -r
 complete -c shm-send -l channels -d 'Convert frames to this many channels: 1 gray, 3 BGR, 4 BGRA' -r

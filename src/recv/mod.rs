@@ -42,7 +42,7 @@ use crate::console::{Console, Settings};
 use crate::exit;
 use crate::recv::args::Args;
 use crate::recv::reception::Reception;
-use crate::recv::sink::{Sink, mcap, record};
+use crate::recv::sink::{Opener, Sink, mcap, record};
 use crate::recv::stage::Stage;
 use crate::recv::tally::Tally;
 use crate::recv::view::Viewer;
@@ -119,7 +119,8 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
     // Silence OpenCV's log: our errors carry the cause.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
-    let sinks = sink::open(args)?;
+    let opener = Opener::new(args, false)?;
+    let sinks = opener.open(&args.name)?;
     let (place, screen) = view::open(args)?;
     let console = Console::with_screen(settings, screen);
     let mut viewer = Viewer::new(args.name.clone(), place, console.clone());
@@ -129,6 +130,7 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
         let mut reception = Reception::new(args, console.clone(), sinks, None);
         (reception.run(|| false), reception.tally)
     };
+    let received = received.and(opener.finish(&console));
     // The summary comes in any case; an error of the run comes first.
     drop(viewer);
     console.close();
