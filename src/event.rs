@@ -8,7 +8,9 @@ use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
-use shm_frame::Order;
+use shm_frame::{Frame, Name, Order};
+
+use crate::units::{ms, unix_ms};
 
 /// A line of `shm-send --json`.
 #[derive(Debug, Serialize)]
@@ -205,6 +207,55 @@ pub(crate) enum RecvLine<'a> {
     },
 }
 
+/// A line of `frames.jsonl`: a frame that `shm-recv --save` wrote. Its fields are those of
+/// [`RecvLine::Frame`], and these:
+#[derive(Debug, Serialize)]
+pub(crate) struct SavedLine<'a> {
+    /// The file's name, in the directory of `frames.jsonl`.
+    file: &'a str,
+    /// The segment's name, with its leading slash.
+    name: String,
+    frame: u64,
+    width: i32,
+    height: i32,
+    channels: i32,
+    element: &'static str,
+    order: &'static str,
+    sent_ms: i64,
+    received_ms: i64,
+    delay_ms: f64,
+    found: bool,
+    captured_ms: Option<f64>,
+    meta: Option<&'a Value>,
+}
+
+impl<'a> SavedLine<'a> {
+    pub(crate) fn new(
+        file: &'a str,
+        stream: &Name,
+        frame: &Frame,
+        meta: Option<&'a Value>,
+    ) -> Self {
+        let format = frame.shape.format();
+        Self {
+            file,
+            name: stream.to_string(),
+            frame: frame.number,
+            width: frame.shape.width(),
+            height: frame.shape.height(),
+            channels: frame.shape.channels(),
+            element: format.element().name(),
+            order: order_name(format.order()),
+            sent_ms: frame.sent_ms,
+            received_ms: frame.received_ms,
+            delay_ms: ms(frame.delay_ns),
+            found: frame.found,
+            captured_ms: frame.captured_ns.map(unix_ms),
+            meta,
+        }
+    }
+}
+
 /// A line of `shm-recv --list --json`: one segment.
 #[derive(Debug, Serialize)]
 pub(crate) struct ListLine {
@@ -238,6 +289,29 @@ pub(crate) struct ListLine {
     pub element: Option<&'static str>,
     /// Which colour comes first in the newest frame: `bgr` or `rgb`; null without a frame.
     pub order: Option<&'static str>,
+}
+
+/// A line of `shm-send --camera list --json`: a mode of a camera.
+#[derive(Debug, Serialize)]
+pub(crate) struct CameraLine<'a> {
+    /// The camera's device.
+    pub device: &'a str,
+    /// The name that its driver gives.
+    pub name: &'a str,
+    /// What it delivers, by V4L2's four letters: `YUYV`, `MJPG`, ...
+    pub format: &'a str,
+    /// Pixels per row, the most if there is a range.
+    pub width: u32,
+    /// Rows, the most if there is a range.
+    pub height: u32,
+    /// Frames per second, the most if there is a range; null if the driver does not tell.
+    pub fps: Option<f64>,
+    /// The least width of a range; null for a single size.
+    pub min_width: Option<u32>,
+    /// The least height of a range; null for a single size.
+    pub min_height: Option<u32>,
+    /// The lowest rate of a range; null for a single rate.
+    pub min_fps: Option<f64>,
 }
 
 /// A line of `shm-recv --clean --json`: one segment whose sender is dead.

@@ -10,6 +10,7 @@
 //! | what to do about an error of the library | `remedy` |
 //! | exit codes | `exit` |
 //! | signals | `stop` |
+//! | files and pipes, read so that a signal can end it | `input` |
 //! | numbers with units, and how times spread | `units` |
 //! | values of flags that both commands have | `parse` |
 //! | what TAB completes | `complete` |
@@ -23,6 +24,7 @@ mod console;
 mod event;
 mod exit;
 mod front;
+mod input;
 mod parse;
 mod picture;
 mod raw_image;

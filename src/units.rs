@@ -114,6 +114,12 @@ pub(crate) fn ms(ns: i64) -> f64 {
     us as f64 / 1000.0
 }
 
+/// Unix time in ms, of a time in ns.
+#[expect(clippy::cast_precision_loss, reason = "to the microsecond until 2255")]
+pub(crate) fn unix_ms(ns: u64) -> f64 {
+    (ns / 1000) as f64 / 1000.0
+}
+
 /// Megabytes (10^6) of a size in bytes, for people.
 #[expect(clippy::cast_precision_loss, reason = "for people, with one decimal")]
 pub(crate) fn mb(bytes: u64) -> f64 {

@@ -8,19 +8,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::SystemTime;
 
-use common::{Json as _, RECV, SEND, command, keys, recv, send};
+use common::{Json as _, RECV, SEND, command, keys, publisher, recv, send};
 use serde_json::{Value, json};
-use shm_frame::{FrameHeader, Name, Sender, SenderOptions, Shape};
+use shm_frame::{FrameHeader, Sender, Shape};
 use shm_frame_testing::{Program, Scratch, TestName, open, shape, take};
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
 
 /// A sender in this process, for frames one at a time.
-fn publisher(name: &TestName, capacity: usize) -> Sender {
-    let options = SenderOptions::new().capacity(capacity);
-    Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap()
-}
-
 fn publish(sender: &mut Sender, shape: Shape) {
     sender.publish(shape, &vec![7; shape.bytes()]).unwrap();
 }
@@ -979,7 +974,7 @@ fn unexpected_frames_are_told_once_per_change_and_not_counted() {
     let summary = &receiver.events("summary")[0];
     assert_eq!(summary["frames"], frames);
     assert_eq!(summary["skipped"], 0);
-    assert_eq!(scratch.files().len(), frames);
+    assert_eq!(scratch.saved().len(), frames);
     // As text: what came, and which expectation it does not meet.
     let stderr = receiver.stderr();
     let warnings: Vec<_> = stderr
@@ -1118,6 +1113,7 @@ fn frames_are_saved_by_number_and_nothing_is_overwritten() {
         "000002-2.png",
         "000002.png",
         "000003.png",
+        "frames.jsonl",
     ];
     assert_eq!(saved, expected);
 

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Json as _, SEND, command, needs, send, take_all};
+use common::{Json as _, SEND, command, heeds_signals, needs, send, take_all};
 use serde_json::Value;
 use shm_frame::{Element, Format, Frame};
-use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, take};
+use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, take, wait_until};
 
 /// A moving picture of 10 frames in a second, each different.
 const MOVING: &str = "-f lavfi -i testsrc2=size=160x120:rate=10:duration=1";
@@ -401,6 +401,37 @@ fn each_picture_of_a_gif_is_seen_for_its_own_time_the_last_one_too() {
     assert!(seconds > 0.999, "{seconds}");
 }
 
+#[test]
+fn frames_of_an_mp4_last_as_long_as_it_says() {
+    // PyAV#2335: durations that differ, of 300, 110 and 390 ms.
+    if !needs("ffmpeg") {
+        return;
+    }
+    let name = TestName::new("uneven");
+    let scratch = Scratch::new(&name);
+    let times = r"if(eq(N\,0)\,0\,if(eq(N\,1)\,0.3\,if(eq(N\,2)\,0.41\,0.8)))";
+    let path = film(
+        &scratch,
+        "uneven.mp4",
+        &format!(
+            "-f lavfi -i testsrc2=size=160x120:rate=10:duration=0.4 -vf settb=1/1000,setpts={times}/TB -fps_mode passthrough -enc_time_base 1/1000 -c:v libx264 -bf 2 -pix_fmt yuv420p"
+        ),
+    );
+    let mut sender = start(&name, "--json", &path);
+    sender.ends_with(0);
+    let sent: Vec<_> = sender
+        .events("sent")
+        .iter()
+        .map(|sent| sent["sent_ms"].as_i64().unwrap())
+        .collect();
+    assert_eq!(sent.len(), 4);
+    let steps: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    for (step, expected) in steps.iter().zip([300, 110, 390]) {
+        // A frame that is sent late is followed by a shorter step.
+        assert!(*step > expected - 60, "{steps:?}");
+    }
+}
+
 fn fifo(scratch: &Scratch) -> PathBuf {
     let path = scratch.path().join("fifo");
     let made = Command::new("mkfifo").arg(&path).status().unwrap();
@@ -434,14 +465,39 @@ fn a_fifo_is_opened_once() {
     }
 }
 
-/// Waits until a program handles TERM.
-fn heeds_signals(program: &mut Program) {
-    const TERM: u64 = 1 << 14;
-    program.wait_until("it handles TERM", |program| {
-        let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        u64::from_str_radix(mask.unwrap().trim(), 16).unwrap() & TERM != 0
+#[test]
+fn a_segment_is_looked_after_while_its_film_stalls() {
+    if !needs("ffmpeg") {
+        return;
+    }
+    let name = TestName::new("film-stalls");
+    let scratch = Scratch::new(&name);
+    let path = fifo(&scratch);
+    // Long enough for FFmpeg to know it from its first half.
+    let film = film(
+        &scratch,
+        "film.ts",
+        "-f lavfi -i testsrc2=size=160x120:rate=10:duration=20 -c:v mpeg2video",
+    );
+    let film = fs::read(film).unwrap();
+    let half = film.len() / 2;
+    let mut sender = start(&name, "--json --fps 0", &path);
+    let mut writer = File::options().write(true).open(&path).unwrap();
+    writer.write_all(&film[..half]).unwrap();
+    sender.wait_for_events("sent", 1);
+    let all = || sender.events("sent").len();
+    let mut last = 0;
+    wait_until("nothing more is sent", || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::mem::replace(&mut last, all()) == all()
     });
+    // Somebody removes the name, as systemd does at a logout: the sender puts a segment there.
+    fs::remove_file(name.file()).unwrap();
+    wait_until("the name is there again", || name.file().exists());
+    writer.write_all(&film[half..]).unwrap();
+    drop(writer);
+    sender.ends_with(0);
+    assert_eq!(summary(&sender).0, 200);
 }
 
 #[test]
@@ -689,7 +745,8 @@ fn films_of_other_kinds_are_sent_as_ffmpeg_shows_them() {
     let name = TestName::new("kinds");
     let scratch = Scratch::new(&name);
     for (file, args) in [
-        // Odd sides, whose colours have half a pixel more than half the sides.
+        // opencv#4939, znedi3#11: odd sides, whose colours have half a pixel more than half the
+        // sides; the last columns or rows were missing or green.
         (
             "odd.mkv",
             "-vf crop=159:119:0:0:exact=1 -c:v ffv1 -pix_fmt yuv420p",
@@ -703,27 +760,33 @@ fn films_of_other_kinds_are_sent_as_ffmpeg_shows_them() {
         // Palettes, and one bit a pixel.
         ("palette.nut", "-c:v png -pix_fmt pal8"),
         ("bits.nut", "-c:v rawvideo -pix_fmt monob"),
-        // Half pictures.
+        // shotcut#1422, scanner#132: half pictures.
         (
             "interlaced.mpg",
             "-vf fps=50,interlace -c:v mpeg2video -flags +ilme+ildct -top 1",
         ),
-        // No time stamps at all.
+        // opencv#19630: no time stamps at all, and 8 rows more in the code than in the picture,
+        // which were a green stripe.
         ("bare.h264", "-c:v libx264 -pix_fmt yuv420p"),
-        // Time stamps of decoding alone, and frames in another order.
+        // AetherEngine#516, xbmc#15196: time stamps of decoding alone, and frames in another
+        // order.
         ("b.avi", "-c:v libx264 -bf 3 -pix_fmt yuv420p"),
         ("packed.avi", "-c:v mpeg4 -bf 2"),
-        // A clock that begins below 0, and one that begins after a quarter of an hour.
+        // dive#1300, Kyoo#328: a clock that begins below 0, and one that begins after a quarter
+        // of an hour.
         (
             "early.mkv",
             "-c:v libx264 -bf 3 -pix_fmt yuv420p -output_ts_offset -0.05",
         ),
         ("late.mkv", "-vf setpts=PTS+1000/TB -c:v ffv1"),
-        // A file that was written to a pipe: no index, no length.
+        // shotcut#875, videojs-record#31: a file that was written to a pipe, as by browsers: no
+        // index, no length.
         (
             "live.mkv",
             "-c:v libx264 -pix_fmt yuv420p -f matroska -live 1",
         ),
+        ("live.webm", "-c:v libvpx -f webm -live 1"),
+        // ExoPlayer#6704, mpc-hc#2749: fragments, and no list of them.
         (
             "fragments.mp4",
             "-c:v libx264 -pix_fmt yuv420p -movflags frag_keyframe+empty_moov -g 3",

@@ -104,7 +104,7 @@ fn saved_files_hold_what_came_for_every_format() {
         sender.publish(shape, &pixels(shape)).unwrap();
         let mut receiver = recv(&name, &format!("--view none --count 1 --save {directory}"));
         receiver.ends_with(0);
-        let files = scratch.files();
+        let files = scratch.saved();
         assert_eq!(files.len(), 1, "{shape}: {files:?}");
         let file = fs::read(&files[0]).unwrap();
         let mut expected = pixels(shape);

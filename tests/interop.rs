@@ -303,8 +303,8 @@ fn shm_recv_and_the_library_receive_what_the_cpp_sender_sends() {
             assert_eq!(frame["path"], "plain", "{frame}");
             assert_eq!(frame["skipped"], 0, "unknown: {frame}");
         }
-        assert_eq!(saved.files().len(), 5);
-        picture.assert_is_saved(&saved.files());
+        assert_eq!(saved.saved().len(), 5);
+        picture.assert_is_saved(&saved.saved());
 
         let taken = take(&mut open(&name));
         assert_eq!(taken.0.via, Via::Plain);
@@ -329,8 +329,8 @@ fn shm_recv_receives_a_still_picture_from_the_cpp_sender_flat_out() {
         for frame in recv.events("frame") {
             assert_eq!(frame["path"], "plain", "{frame}");
         }
-        assert_eq!(saved.files().len(), 3);
-        picture.assert_is_saved(&saved.files());
+        assert_eq!(saved.saved().len(), 3);
+        picture.assert_is_saved(&saved.saved());
     }
 }
 
@@ -423,7 +423,7 @@ fn shm_recv_follows_a_name_from_a_killed_shm_send_to_a_cpp_sender_to_a_new_shm_s
         &format!("closed {second}"),
     ];
     assert_eq!(story, expected);
-    picture.assert_is_saved(&saved.files());
+    picture.assert_is_saved(&saved.saved());
     assert!(!name.file().exists(), "the segment is gone");
 }
 

@@ -8,54 +8,18 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Json as _, RECV, SEND, command, needs, python, recv, send};
+use common::{
+    Json as _, RECV, SEND, command, formats, needs, noise, publisher, python, record, recv, send,
+};
 use mcap::MessageStream;
 use serde_json::Value;
 use shm_frame::{
-    Channels, Element, End, Extras, Format, Frame, Name, Order, Receiver, Sender, SenderOptions,
-    Shape, Size, Waited,
+    Channels, Element, End, Extras, Format, Frame, Receiver, Sender, Shape, Size, Waited,
 };
 use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, shape, wait_until};
 
-fn publisher(name: &TestName, capacity: usize) -> Sender {
-    let options = SenderOptions::new().capacity(capacity);
-    Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap()
-}
-
-fn record(name: &TestName, args: &str, path: &Path) -> Program {
-    let args = format!("--view none --json {args} --record");
-    Program::start(command(RECV, name, &args).arg(path))
-}
-
 fn replay(name: &TestName, args: &str, path: &Path) -> Program {
     Program::start(command(SEND, name, args).arg("--video").arg(path))
-}
-
-/// Every format.
-fn formats() -> Vec<Format> {
-    let mut formats = Vec::new();
-    for element in Element::ALL {
-        for channels in Channels::ALL {
-            let format = Format::new(element, channels);
-            formats.push(format);
-            if format.ordered(Order::Rgb) != format {
-                formats.push(format.ordered(Order::Rgb));
-            }
-        }
-    }
-    formats
-}
-
-/// Pixels without a pattern.
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let next = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    (0..bytes).map(next).collect()
 }
 
 /// A frame with all that goes with it.
@@ -69,7 +33,9 @@ struct Whole {
 
 /// Two frames of every format: with a capture time and JSON, with neither, with bytes.
 fn wholes() -> Vec<Whole> {
-    let frames = formats().into_iter().flat_map(|format| [format, format]);
+    let frames = formats(&Element::ALL, &Channels::ALL)
+        .into_iter()
+        .flat_map(|format| [format, format]);
     let whole = |(i, format): (usize, Format)| {
         let i = i as u64;
         let size = Size {
@@ -384,6 +350,14 @@ fn a_file_that_was_damaged_is_exit_1() {
     replay(&again, "--fps 0", &file)
         .ends_with(1)
         .assert_stderr("--video");
+}
+
+#[test]
+fn a_recording_of_all_streams_has_no_streams_name() {
+    let name = TestName::new("mcap-name");
+    let mut receiver = recv(&name, "--view none --record {name}.mcap");
+    receiver.ends_with(1).assert_stderr("leave {name} out");
+    assert!(!PathBuf::from("{name}.mcap").exists());
 }
 
 #[test]

@@ -4,19 +4,12 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::{Json as _, RECV, command, needs, recv, send};
-use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual};
+use common::{Json as _, RECV, command, needs, noise, publisher, recv, send};
+use opencv::core::{self, Mat, MatTraitConst, MatTraitConstManual, Vec3b};
 use opencv::{imgcodecs, imgproc};
-use shm_frame::{Name, Sender, SenderOptions};
 use shm_frame_testing::{Program, Scratch, TestName, shape};
 
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
-
-/// A sender in this process, for frames one at a time.
-fn publisher(name: &TestName, capacity: usize) -> Sender {
-    let options = SenderOptions::new().capacity(capacity);
-    Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap()
-}
 
 #[test]
 fn ffmpeg_gets_the_pixels_that_were_sent() {
@@ -114,17 +107,54 @@ fn a_full_disk_ends_saving_with_what_was_whole() {
         return;
     }
     let name = TestName::new("disk");
-    let mut sender = send(&name, "--size 640x480 --fps 60");
+    // Noise, of which a few pictures fill the disk.
+    let scratch = Scratch::new(&name);
+    let picture = scratch.path().join("noise.png");
+    let pixels = noise(320 * 240 * 3, 1);
+    let image = Mat::new_rows_cols_with_bytes::<Vec3b>(240, 320, &pixels).unwrap();
+    imgcodecs::imwrite_def(picture.to_str().unwrap(), &image).unwrap();
+    let mut sender = send(&name, &format!("--fps 20 --image {}", picture.display()));
     sender.wait_for("sending");
     let saved = on_a_disk(
         1,
-        r#""$0" --name "$1" --quiet --save /mnt; echo "exit $?"; for file in /mnt/*; do ffprobe -v error "$file" || echo broken; done"#,
+        r#""$0" --name "$1" --quiet --save /mnt; echo "exit $?"; for file in /mnt/*.png; do ffprobe -v error "$file" && echo whole || echo broken; done"#,
         &name,
     );
     saved.assert_stdout("exit 1");
     saved.assert_stderr("--save /mnt: cannot write /mnt/");
     saved.assert_stderr("No space left");
     assert!(!saved.stdout().contains("broken"), "{}", saved.stderr());
+    saved.assert_stdout("whole");
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_exit_1_and_leaves_no_half_file() {
+    // node#27798, linux-pam#140: killed by SIGXFSZ without a word.
+    let name = TestName::new("ulimit");
+    let scratch = Scratch::new(&name);
+    let mut sender = send(&name, "--fps 60");
+    sender.wait_for("sending");
+    for (flag, file, left) in [
+        ("--save", "", &["frames.jsonl"][..]),
+        ("--plot", "delays.svg", &[]),
+        ("--plot", "delays.png", &[]),
+    ] {
+        let path = scratch.path().join("out");
+        fs::create_dir(&path).unwrap();
+        // In blocks of 512 bytes.
+        let script =
+            r#"ulimit -f 4; exec "$0" --name "$1" --view none --quiet --count 30 "$2" "$3""#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, RECV, name.as_str(), flag]);
+        let mut receiver = Program::start(shell.arg(path.join(file)));
+        receiver.ends_with(1);
+        receiver.assert_stderr(&format!("{flag} {}", path.display()));
+        receiver.assert_stderr("File too large");
+        let files = fs::read_dir(&path).unwrap();
+        let files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, left, "{flag} {file}");
+        fs::remove_dir_all(&path).unwrap();
+    }
 }
 
 #[test]

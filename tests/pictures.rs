@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{SEND, command};
+use common::{SEND, command, heeds_signals};
 use opencv::core::{Mat, MatTraitConst, Scalar, Vector};
 use opencv::imgcodecs;
 use shm_frame::{Element, Format, Frame};
@@ -344,6 +344,49 @@ fn files_are_sent_as_given_folders_in_order_and_hidden_files_not_at_all() {
 }
 
 #[test]
+fn an_avif_in_a_folder_is_sent_or_passed_over_with_a_word() {
+    // quickviewer#159: it ended the run.
+    let name = TestName::new("pictures-avif");
+    let scratch = Scratch::new(&name);
+    let (avif, picture) = (scratch.path().join("a.avif"), scratch.path().join("b.png"));
+    fs::write(&picture, gray(7)).unwrap();
+    let mut image = Mat::default();
+    if imgcodecs::have_image_writer(".avif").unwrap() {
+        image = imgcodecs::imread(picture.to_str().unwrap(), -1).unwrap();
+        imgcodecs::imwrite_def(avif.to_str().unwrap(), &image).unwrap();
+    } else {
+        fs::write(&avif, b"\0\0\0\x10ftypavif\0\0\0\0").unwrap();
+    }
+    let mut sender = command(SEND, &name, "--json --fps 50 --images");
+    let mut sender = Program::start(sender.arg(scratch.path()));
+    sender.ends_with(0);
+    let sent = sender.stdout().matches(r#""event":"sent""#).count();
+    if image.empty() {
+        assert_eq!(sent, 1);
+        sender.assert_stderr("passed over: this OpenCV cannot read AVIF");
+    } else {
+        assert_eq!(sent, 2);
+    }
+}
+
+#[test]
+fn a_tiff_of_floats_with_alpha_is_opaque() {
+    // cellpose#312: OpenCV's assertion.
+    let name = TestName::new("pictures-floats");
+    let scratch = Scratch::new(&name);
+    let file = scratch.path().join("floats.tiff");
+    let pixel = Scalar::new(0.25, 0.5, 2.0, 0.0);
+    let image = Mat::new_rows_cols_with_default(1, 1, opencv::core::CV_32FC3, pixel).unwrap();
+    // Without this, OpenCV keeps the logarithms of floats.
+    let exact = Vector::from_slice(&[imgcodecs::IMWRITE_TIFF_COMPRESSION, 1]);
+    imgcodecs::imwrite(file.to_str().unwrap(), &image, &exact).unwrap();
+    let (frame, pixels, _) = sent(&name, &file, "--channels 4");
+    assert_eq!(frame.shape.to_string(), "1x1x4:f32");
+    let expected = [0.25_f32, 0.5, 2.0, 1.0].map(f32::to_le_bytes).concat();
+    assert_eq!(pixels, expected);
+}
+
+#[test]
 fn every_depth_of_a_png_is_decoded() {
     // Fewer than 8 bits are 8, as bright as they are meant.
     let name = TestName::new("pictures-bits");
@@ -369,4 +412,392 @@ fn every_depth_of_a_png_is_decoded() {
             .cols()
             == 2
     );
+}
+
+fn fifo(scratch: &Scratch) -> std::path::PathBuf {
+    let path = scratch.path().join("fifo");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
+}
+
+fn gray(level: u8) -> Vec<u8> {
+    png(
+        png::ColorType::Grayscale,
+        png::BitDepth::Eight,
+        (1, 1),
+        &[level],
+    )
+}
+
+#[test]
+fn a_picture_from_a_pipe_is_read_once_and_the_segment_is_looked_after_meanwhile() {
+    let name = TestName::new("pictures-fifo");
+    let scratch = Scratch::new(&name);
+    let path = fifo(&scratch);
+    for flag in ["--image", "--images"] {
+        let mut sender = command(SEND, &name, &format!("--channels 1 --fps 1 {flag}"));
+        let mut sender = Program::start(sender.arg(&path));
+        fs::write(&path, gray(7)).unwrap();
+        let (_, pixels) = take(&mut open(&name));
+        assert_eq!(pixels, [7], "{flag}");
+        if flag == "--images" {
+            sender.ends_with(0);
+        } else {
+            sender.signal("INT");
+            sender.ends_with(0);
+        }
+    }
+    // The second time around it waits for another writer.
+    let mut sender = command(SEND, &name, "--json --channels 1 --loop --images");
+    let mut sender = Program::start(sender.arg(&path));
+    fs::write(&path, gray(8)).unwrap();
+    sender.wait_for(r#""event":"sent""#);
+    fs::remove_file(name.file()).unwrap();
+    shm_frame_testing::wait_until("the name is there again", || name.file().exists());
+    fs::write(&path, gray(9)).unwrap();
+    let (_, pixels) = take(&mut open(&name));
+    assert_eq!(pixels, [9]);
+    sender.signal("TERM");
+    sender.ends_with(0);
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_picture_from_a_pipe() {
+    let name = TestName::new("pictures-blocked");
+    let scratch = Scratch::new(&name);
+    let path = fifo(&scratch);
+    for flag in ["--image", "--images"] {
+        for writes in [false, true] {
+            let mut sender = Program::start(command(SEND, &name, flag).arg(&path));
+            // Half a picture.
+            let writer = writes.then(|| {
+                let mut writer = fs::File::options().write(true).open(&path).unwrap();
+                std::io::Write::write_all(&mut writer, &gray(1)[..20]).unwrap();
+                writer
+            });
+            heeds_signals(&mut sender);
+            sender.signal("TERM");
+            sender.ends_with(0);
+            drop(writer);
+        }
+    }
+}
+
+// --- kinds that people have besides
+
+/// A BMP of this height and these rows, `head` being what follows the planes: bits and compression.
+fn bmp(
+    width: i32,
+    height: i32,
+    bits: u16,
+    compression: u32,
+    masks: &[u32],
+    rows: &[u8],
+) -> Vec<u8> {
+    // With masks, the header is that of version 4.
+    let header: u32 = if masks.is_empty() { 40 } else { 108 };
+    let begin = 14 + header;
+    let mut file = b"BM".to_vec();
+    let mut words = vec![begin + u32::try_from(rows.len()).unwrap(), 0, begin, header];
+    words.extend([width, height].map(i32::cast_unsigned));
+    words.push(1 | u32::from(bits) << 16);
+    words.extend([
+        compression,
+        u32::try_from(rows.len()).unwrap(),
+        2835,
+        2835,
+        0,
+        0,
+    ]);
+    words.extend(masks);
+    file.extend(words.into_iter().flat_map(u32::to_le_bytes));
+    file.resize(begin as usize, 0);
+    file.extend(rows);
+    file
+}
+
+#[test]
+fn a_bmp_may_have_its_first_row_first_16_bits_a_pixel_and_alpha() {
+    let name = TestName::new("pictures-bmp");
+    let scratch = Scratch::new(&name);
+    let file = scratch.path().join("picture.bmp");
+    // leptonica#323: a negative height was no size.
+    fs::write(&file, bmp(1, -2, 24, 0, &[], &[1, 2, 3, 0, 4, 5, 6, 0])).unwrap();
+    let (frame, pixels, _) = sent(&name, &file, "");
+    assert_eq!(frame.shape.to_string(), "1x2x3");
+    assert_eq!(pixels, [1, 2, 3, 4, 5, 6]);
+    // CImg#238: five and six bits of colours, of which the largest are full brightness.
+    let masks = [0xf800, 0x07e0, 0x001f, 0];
+    let rows = [0xf800_u16, 0x07e0, 0x001f, 0xffff]
+        .map(u16::to_le_bytes)
+        .concat();
+    fs::write(&file, bmp(4, 1, 16, 3, &masks, &rows)).unwrap();
+    let (_, pixels, _) = sent(&name, &file, "");
+    assert_eq!(pixels, [0, 0, 255, 0, 255, 0, 255, 0, 0, 255, 255, 255]);
+    // opencv#27555: the alpha of 32 bits.
+    let masks = [0x00ff_0000, 0x0000_ff00, 0x0000_00ff, 0xff00_0000];
+    fs::write(&file, bmp(2, 1, 32, 3, &masks, &[1, 2, 3, 40, 5, 6, 7, 80])).unwrap();
+    let (_, pixels, _) = sent(&name, &file, "--channels 4");
+    assert_eq!(pixels, [1, 2, 3, 40, 5, 6, 7, 80]);
+}
+
+#[test]
+fn an_interlaced_png_has_its_pixels_in_their_places() {
+    // opentoonz#7100, BigGustave#16: the passes of Adam7 were taken for rows.
+    let name = TestName::new("pictures-adam7");
+    let scratch = Scratch::new(&name);
+    let file = scratch.path().join("interlaced.png");
+    // 2x2: the first pass has one pixel, the sixth the one beside it, the seventh the second row.
+    let passes = [0, 10, 0, 20, 0, 30, 40];
+    let (mut a, mut b) = (1_u32, 0_u32);
+    for byte in passes {
+        a = (a + u32::from(byte)) % 65_521;
+        b = (b + a) % 65_521;
+    }
+    let stored = [
+        &[0x78, 1, 1, 7, 0, 0xf8, 0xff][..],
+        &passes,
+        &(b << 16 | a).to_be_bytes(),
+    ]
+    .concat();
+    let chunk = |kind: &[u8], body: &[u8]| {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let checked = [kind, body].concat();
+        [&length[..], &checked, &flate_crc(&checked).to_be_bytes()].concat()
+    };
+    let header = chunk(b"IHDR", &[0, 0, 0, 2, 0, 0, 0, 2, 8, 0, 0, 0, 1]);
+    let parts = [header, chunk(b"IDAT", &stored), chunk(b"IEND", &[])].concat();
+    fs::write(&file, [b"\x89PNG\r\n\x1a\n", &parts[..]].concat()).unwrap();
+    let (_, pixels, _) = sent(&name, &file, "--channels 1");
+    assert_eq!(pixels, [10, 20, 30, 40]);
+}
+
+/// A TIFF of the 16-bit values of these tags, and of longer values that follow, as bytes. A tag of
+/// more than two values, or of the pixels, points there.
+fn tiff(big: bool, tags: &[(u16, &[u16])], pixels: (u16, &[u8])) -> Vec<u8> {
+    let short = |value: u16| {
+        if big {
+            value.to_be_bytes()
+        } else {
+            value.to_le_bytes()
+        }
+    };
+    let long = |value: u32| {
+        if big {
+            value.to_be_bytes()
+        } else {
+            value.to_le_bytes()
+        }
+    };
+    let count = u32::try_from(tags.len() + 2).unwrap();
+    let mut after = 8 + 2 + 12 * count + 4;
+    let mut entries: Vec<(u16, Vec<u8>)> = Vec::new();
+    let mut rest = Vec::new();
+    for &(tag, values) in tags {
+        let bytes: Vec<u8> = values.iter().flat_map(|&value| short(value)).collect();
+        let number = u32::try_from(values.len()).unwrap();
+        let mut entry = [&short(tag)[..], &short(3), &long(number)].concat();
+        if bytes.len() <= 4 {
+            entry.extend(&bytes);
+            entry.resize(12, 0);
+        } else {
+            entry.extend(long(after));
+            after += u32::try_from(bytes.len()).unwrap();
+            rest.extend(bytes);
+        }
+        entries.push((tag, entry));
+    }
+    let (offsets, pixels) = pixels;
+    let length = u32::try_from(pixels.len()).unwrap();
+    // Strips begin at 273 and have their lengths in 279; tiles, in 324 and 325.
+    let lengths = if offsets == 273 { 279 } else { 325 };
+    for (tag, value) in [(offsets, after), (lengths, length)] {
+        let entry = [&short(tag)[..], &short(4), &long(1), &long(value)].concat();
+        entries.push((tag, entry));
+    }
+    entries.sort();
+    let begin: &[u8] = if big { b"MM\0*" } else { b"II*\0" };
+    let mut file = [
+        begin,
+        &long(8),
+        &short(u16::try_from(entries.len()).unwrap()),
+    ]
+    .concat();
+    entries.iter().for_each(|(_, entry)| file.extend(entry));
+    file.extend(long(0));
+    file.extend(rest);
+    file.extend(pixels);
+    file
+}
+
+/// The tags of a TIFF: width, height, bits of a sample, what the samples are, and how many.
+macro_rules! tags {
+    ($width:expr, $height:expr, $bits:expr, $kind:expr, $samples:expr) => {
+        [
+            (256, &[$width][..]),
+            (257, &[$height]),
+            (258, $bits),
+            (259, &[1]),
+            (262, &[$kind]),
+            (277, &[$samples]),
+        ]
+    };
+}
+
+#[test]
+fn a_tiff_may_have_its_high_bytes_first_a_palette_or_tiles() {
+    let name = TestName::new("pictures-tiff");
+    let scratch = Scratch::new(&name);
+    let file = scratch.path().join("picture.tiff");
+    // brendan-duncan/image#43: the bytes of 16 bits were swapped.
+    let values = [500_u16, 1000, 2500];
+    for big in [false, true] {
+        let bytes = values.map(|value| {
+            if big {
+                value.to_be_bytes()
+            } else {
+                value.to_le_bytes()
+            }
+        });
+        let gray = tags!(3, 1, &[16], 1, 1);
+        fs::write(&file, tiff(big, &gray, (273, &bytes.concat()))).unwrap();
+        let (frame, pixels, _) = sent(&name, &file, "--channels 1");
+        assert_eq!(frame.shape.format(), Format::GRAY16);
+        assert_eq!(pixels, words(&values), "big-endian: {big}");
+    }
+    // darktable#19089, ImageSharp#3182: a palette was taken for grays.
+    let mut palette = [0_u16; 768];
+    for (index, [red, green, blue]) in [[10, 20, 30], [40, 50, 60]].into_iter().enumerate() {
+        (palette[index], palette[256 + index], palette[512 + index]) =
+            (red * 257, green * 257, blue * 257);
+    }
+    let mut indexed = tags!(2, 1, &[8], 3, 1).to_vec();
+    indexed.push((320, &palette));
+    fs::write(&file, tiff(false, &indexed, (273, &[1, 0]))).unwrap();
+    let (_, pixels, _) = sent(&name, &file, "");
+    assert_eq!(pixels, [60, 50, 40, 30, 20, 10]);
+    // TiffImages.jl#164: a tile, of which a part is beyond the picture.
+    let mut tiled = tags!(3, 2, &[8], 1, 1).to_vec();
+    tiled.extend([(322, &[64][..]), (323, &[64])]);
+    let mut tile = [0; 64 * 64];
+    for (row, levels) in [[1, 2, 3], [4, 5, 6]].iter().enumerate() {
+        tile[64 * row..][..3].copy_from_slice(levels);
+    }
+    fs::write(&file, tiff(false, &tiled, (324, &tile))).unwrap();
+    let (_, pixels, _) = sent(&name, &file, "--channels 1");
+    assert_eq!(pixels, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_tiff_of_five_samples_a_pixel_is_refused_without_an_assertion() {
+    // opencv#26771: five inks, and OpenCV's assertion.
+    let name = TestName::new("pictures-inks");
+    let scratch = Scratch::new(&name);
+    let file = scratch.path().join("inks.tiff");
+    let mut tags = tags!(1, 1, &[8, 8, 8, 8, 8], 5, 5).to_vec();
+    tags.push((338, &[0]));
+    fs::write(&file, tiff(false, &tags, (273, &[0; 5]))).unwrap();
+    let said = refused(&name, &file, "");
+    assert!(
+        said.contains("5 samples a pixel") && !said.contains("OpenCV("),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_photo_is_upright_if_its_camera_says_how_it_was_held() {
+    // opencv#8854, dlib#1706.
+    let name = TestName::new("pictures-exif");
+    let scratch = Scratch::new(&name);
+    let file = scratch.path().join("photo.jpg");
+    // White at the left, black at the right.
+    let mut photo =
+        Mat::new_rows_cols_with_default(16, 32, opencv::core::CV_8UC1, Scalar::all(0.0)).unwrap();
+    let left = opencv::core::Rect::new(0, 0, 16, 16);
+    opencv::imgproc::rectangle(&mut photo, left, Scalar::all(255.0), -1, 8, 0).unwrap();
+    let mut jpeg = Vector::<u8>::new();
+    imgcodecs::imencode_def(".jpg", &photo, &mut jpeg).unwrap();
+    let jpeg = jpeg.as_slice();
+    for (orientation, size, white) in [
+        (1, "32x16x1", (0, 0)),
+        (3, "32x16x1", (31, 0)),
+        (6, "16x32x1", (0, 0)),
+        (8, "16x32x1", (0, 31)),
+    ] {
+        let exif = [
+            &b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..],
+            &[orientation, 0, 0, 0, 0, 0, 0],
+        ]
+        .concat();
+        fs::write(&file, [&jpeg[..2], &exif, &jpeg[2..]].concat()).unwrap();
+        let (frame, pixels, _) = sent(&name, &file, "--channels 1");
+        assert_eq!(frame.shape.to_string(), size, "orientation {orientation}");
+        let (x, y) = white;
+        let width = usize::try_from(frame.shape.width()).unwrap();
+        assert!(pixels[y * width + x] > 200, "orientation {orientation}");
+        let black = pixels.len() - 1 - (y * width + x);
+        assert!(pixels[black] < 50, "orientation {orientation}");
+    }
+}
+
+/// A JPEG of 8x8 pixels that all have these four samples, as Photoshop writes them.
+fn cmyk(samples: [u8; 4]) -> Vec<u8> {
+    let mut bits = String::new();
+    for sample in samples {
+        // The one coefficient of a block of one level, and the end of the block.
+        let level = 8 * (i32::from(sample) - 128);
+        let length = (32 - level.unsigned_abs().leading_zeros()) as usize;
+        let offset = if level < 0 { (1 << length) - 1 } else { 0 };
+        bits += &format!("{length:04b}");
+        if length > 0 {
+            bits += &format!("{:0length$b}", level + offset);
+        }
+        bits += "0";
+    }
+    while bits.len() % 8 != 0 {
+        bits.push('1');
+    }
+    let mut file = b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0\xff\xdb\0\x43\0".to_vec();
+    file.extend([1; 64]);
+    file.extend(b"\xff\xc0\0\x14\x08\0\x08\0\x08\x04");
+    (1..=4).for_each(|component| file.extend([component, 0x11, 0]));
+    // Twelve codes of four bits, and one of a single bit.
+    file.extend(b"\xff\xc4\0\x1f\0\0\0\0\x0c\0\0\0\0\0\0\0\0\0\0\0\0");
+    file.extend(0..12);
+    file.extend(b"\xff\xc4\0\x14\x10\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    file.extend(b"\xff\xda\0\x0e\x04\x01\0\x02\0\x03\0\x04\0\0\x3f\0");
+    for byte in bits.as_bytes().chunks(8) {
+        let byte = u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap();
+        file.push(byte);
+        if byte == 0xff {
+            file.push(0);
+        }
+    }
+    file.extend(b"\xff\xd9");
+    file
+}
+
+#[test]
+fn the_inks_of_a_photoshop_jpeg_are_not_inverted() {
+    // TwelveMonkeys#147, pypdf#3943: Photoshop writes 255 for no ink.
+    let name = TestName::new("pictures-cmyk");
+    let scratch = Scratch::new(&name);
+    let file = scratch.path().join("inks.jpg");
+    for (samples, colour) in [
+        ([255, 0, 0, 255], [0, 0, 255]),
+        ([255, 255, 255, 255], [255, 255, 255]),
+        ([255, 255, 255, 0], [0, 0, 0]),
+        ([0, 255, 0, 255], [0, 255, 0]),
+    ] {
+        fs::write(&file, cmyk(samples)).unwrap();
+        let (frame, pixels, _) = sent(&name, &file, "");
+        assert_eq!(frame.shape.to_string(), "8x8x3");
+        let near = |(got, wanted): (&u8, u8)| got.abs_diff(wanted) <= 2;
+        assert!(
+            pixels[..3].iter().zip(colour).all(near),
+            "{samples:?}: {:?}",
+            &pixels[..3]
+        );
+    }
 }

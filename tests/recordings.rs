@@ -9,24 +9,15 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::{Json as _, RECV, SEND, command, needs, recv, send, take_all};
+use common::{
+    Json as _, RECV, SEND, command, formats, needs, noise, publisher, record, recv, send, take_all,
+};
 use opencv::core::{self, Mat, MatTraitConst};
 use opencv::videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst};
-use shm_frame::{Channels, Element, Format, Name, Order, Sender, SenderOptions, Shape, Size};
+use shm_frame::{Channels, Element, Format, Order, Sender, Shape, Size};
 use shm_frame_testing::{Program, Scratch, TestName, open, shape};
 
 const FILMS: [&str; 3] = ["mp4", "mkv", "avi"];
-
-/// A sender in this process, for frames one at a time.
-fn publisher(name: &TestName, capacity: usize) -> Sender {
-    let options = SenderOptions::new().capacity(capacity);
-    Sender::create(&Name::new(name.as_str()).unwrap(), &options).unwrap()
-}
-
-fn record(name: &TestName, args: &str, path: &Path) -> Program {
-    let args = format!("--view none --json {args} --record");
-    Program::start(command(RECV, name, &args).arg(path))
-}
 
 /// What ffprobe says of a film, one value a line.
 fn probe(path: &Path, args: &str) -> Vec<String> {
@@ -345,29 +336,8 @@ fn a_path_is_a_path_whatever_its_bytes() {
 
 /// Every format that a film can hold exactly.
 fn exact_formats() -> Vec<Format> {
-    let mut formats = Vec::new();
-    for element in [Element::U8, Element::U16] {
-        for channels in [Channels::One, Channels::Three, Channels::Four] {
-            let format = Format::new(element, channels);
-            formats.push(format);
-            if channels != Channels::One {
-                formats.push(format.ordered(Order::Rgb));
-            }
-        }
-    }
-    formats
-}
-
-/// Pixels without a pattern that an encoder could know.
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let next = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    (0..bytes).map(next).collect()
+    let channels = [Channels::One, Channels::Three, Channels::Four];
+    formats(&[Element::U8, Element::U16], &channels)
 }
 
 /// Blue first, whatever the order was.

@@ -10,7 +10,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::{Json as _, SEND, command, needs, recv, send, take_all};
+use common::{
+    Json as _, SEND, beside_a_camera, camera_library, command, needs, recv, send, take_all,
+};
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual, Scalar, Size, Vector};
 use opencv::videoio::{
     CAP_FFMPEG, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst, VideoWriter,
@@ -656,17 +658,10 @@ fn a_camera_of_this_machine_gives_frames_or_says_why_not() {
 
 /// A sender with a camera that `tests/programs/camera.c` makes.
 fn camera(name: &TestName, scratch: &Scratch, args: &str, environment: &[(&str, &str)]) -> Program {
-    let library = scratch.path().join("camera.so");
-    if !library.exists() {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/camera.c");
-        let mut compiler = Command::new("gcc");
-        compiler.args(["-Wall", "-shared", "-fPIC", source, "-o"]);
-        Program::start(compiler.arg(&library)).ends_with(0);
-    }
     let mut start = command(SEND, name, "--camera /dev/zero");
     start
         .args(args.split_whitespace())
-        .env("LD_PRELOAD", library);
+        .env("LD_PRELOAD", camera_library(scratch));
     Program::start(start.envs(environment.iter().copied()))
 }
 
@@ -748,6 +743,75 @@ fn an_unplugged_camera_exits_1_and_a_stalled_one_can_be_ended() {
     let mut sender = camera(&name, &scratch, "--json", &[("CAMERA_STALLS", "5")]);
     sender.wait_for_events("sent", 4);
     sender.interrupt();
+    assert!(!name.file().exists());
+}
+
+#[test]
+fn a_camera_that_says_when_it_took_a_picture_is_believed() {
+    if !needs("gcc") {
+        return;
+    }
+    let name = TestName::new("camera-time");
+    let scratch = Scratch::new(&name);
+    for (args, captured) in [("--captured", true), ("", false)] {
+        let mut sender = camera(&name, &scratch, args, &[]);
+        let (frame, _) = take(&mut open(&name));
+        sender.interrupt();
+        let age = frame.captured_ns.map(|ns| {
+            let sent_ns = frame.sent_ms.unsigned_abs() * 1_000_000;
+            Duration::from_nanos(sent_ns.saturating_sub(ns))
+        });
+        assert_eq!(age.is_some(), captured, "{args}");
+        // Its pictures are a second old.
+        assert!(age.is_none_or(|age| age.as_millis() >= 990), "{age:?}");
+    }
+}
+
+#[test]
+fn the_list_of_cameras_has_their_formats_sizes_and_rates() {
+    if !needs("gcc unshare") {
+        return;
+    }
+    let name = TestName::new("cameras");
+    let scratch = Scratch::new(&name);
+    let mut list = beside_a_camera(&scratch, "--camera list");
+    list.ends_with(0);
+    let expected = "\
+/dev/video0  Camera of a test
+  YUYV  640x480    30, 15 frames/s
+  YUYV  1280x720   10 frames/s
+  MJPG  1280x720   30 frames/s
+";
+    assert_eq!(list.stdout(), expected);
+    list.assert_stderr("/dev/video1: ");
+    let mut list = beside_a_camera(&scratch, "--camera list --json");
+    list.ends_with(0);
+    let modes = list.json().into_iter().map(|line| {
+        let format = line["format"].as_str().unwrap().to_owned();
+        let number = |key: &str| line[key].as_f64().unwrap();
+        format!(
+            "{format} {} {} {}",
+            number("width"),
+            number("height"),
+            number("fps")
+        )
+    });
+    let expected = [
+        "YUYV 640 480 30",
+        "YUYV 640 480 15",
+        "YUYV 1280 720 10",
+        "MJPG 1280 720 30",
+    ];
+    assert_eq!(modes.collect::<Vec<_>>(), expected);
+
+    // Without any.
+    let line = r#"mount -t tmpfs tmpfs /dev && exec "$0" --camera list"#;
+    let mut none = Command::new("unshare");
+    none.args(["--map-root-user", "--mount", "sh", "-c", line, SEND]);
+    let mut none = Program::start(&mut none);
+    none.ends_with(0);
+    assert_eq!(none.stdout(), "");
+    none.assert_stderr("there is no camera, no /dev/video* at all: plug one in");
     assert!(!name.file().exists());
 }
 

@@ -552,8 +552,8 @@ fn a_terminal_that_takes_nothing_does_not_stop_the_receiving() {
     terminal.wait_for_picture();
     terminal.keys(&["C-s"]);
     let shown = wait_until_still(&terminal);
-    let saved = scratch.files().len();
-    wait_until("frames are received", || scratch.files().len() > saved + 20);
+    let saved = scratch.saved().len();
+    wait_until("frames are received", || scratch.saved().len() > saved + 20);
     assert_eq!(terminal.pane(), shown, "and nothing is drawn");
     terminal.keys(&["C-q"]);
     terminal.wait_for("it goes on", |pane| pane != shown);
@@ -568,7 +568,7 @@ fn a_terminal_that_takes_nothing_does_not_stop_the_receiving() {
             .unwrap()
             .success()
     );
-    let saved = || scratch.files().len();
+    let saved = || scratch.saved().len();
     let mut last = usize::MAX;
     wait_until("it receives no more", || {
         std::thread::sleep(std::time::Duration::from_millis(300));

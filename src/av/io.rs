@@ -3,34 +3,50 @@
 
 use std::ffi::c_void;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{ptr, slice};
 
 use ffmpeg_sys_the_third::{
     AVERROR, AVERROR_EOF, AVERROR_EXIT, AVIOContext, AVIOInterruptCB, AVSEEK_FORCE, AVSEEK_SIZE,
     av_freep, av_malloc, avio_alloc_context, avio_context_free, avio_flush,
 };
-use nix::errno::Errno;
 use nix::libc::{self, c_int};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
-use crate::stop;
+use crate::{input, stop};
 
-/// A read waits this long at a time, in ms, and then looks for a signal.
-const SLICE: u16 = 50;
 /// Bytes that FFmpeg reads or writes at once.
 const BUFFER: usize = 64 << 10;
 
-/// FFmpeg calls this while it waits, and gives up if a signal asked for the end.
-pub(super) const INTERRUPT: AVIOInterruptCB = AVIOInterruptCB {
-    callback: Some(interrupted),
-    opaque: ptr::null_mut(),
-};
+/// Ends the reading of a film: on request, or when a signal asks for the end of the command.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cancel(Arc<AtomicBool>);
 
-extern "C" fn interrupted(_: *mut c_void) -> c_int {
-    stop::requested().into()
+impl Cancel {
+    pub(crate) fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed) || stop::requested()
+    }
+
+    /// FFmpeg calls this while it waits, and gives up on request. It must not be called after this
+    /// object and its clones are gone.
+    pub(super) fn callback(&self) -> AVIOInterruptCB {
+        AVIOInterruptCB {
+            callback: Some(interrupted),
+            opaque: Arc::as_ptr(&self.0).cast_mut().cast(),
+        }
+    }
+}
+
+unsafe extern "C" fn interrupted(requested: *mut c_void) -> c_int {
+    // SAFETY: the pointer of `callback`, whose owner outlives what calls this.
+    let requested = unsafe { &*requested.cast::<AtomicBool>() };
+    (requested.load(Ordering::Relaxed) || stop::requested()).into()
 }
 
 /// A file and FFmpeg's context for it. Drop it after the format's context that uses it.
@@ -47,24 +63,29 @@ unsafe impl Send for Io {}
 #[derive(Debug)]
 struct Stream {
     file: File,
+    cancel: Cancel,
     /// The first error. FFmpeg reports only its number.
     error: Option<io::Error>,
 }
 
 impl Io {
     /// A file to read.
-    pub(super) fn reader(file: File) -> Result<Self, Error> {
-        Self::new(file, false)
+    pub(super) fn reader(file: File, cancel: Cancel) -> Result<Self, Error> {
+        Self::new(file, cancel, false)
     }
 
     /// A file to write.
     pub(super) fn writer(file: File) -> Result<Self, Error> {
-        Self::new(file, true)
+        Self::new(file, Cancel::default(), true)
     }
 
-    fn new(mut file: File, writes: bool) -> Result<Self, Error> {
+    fn new(mut file: File, cancel: Cancel, writes: bool) -> Result<Self, Error> {
         let seeks = file.stream_position().is_ok();
-        let file = Box::into_raw(Box::new(Stream { file, error: None }));
+        let file = Box::into_raw(Box::new(Stream {
+            file,
+            cancel,
+            error: None,
+        }));
         let mut io = Self {
             context: ptr::null_mut(),
             file,
@@ -158,25 +179,15 @@ unsafe extern "C" fn read(file: *mut c_void, buffer: *mut u8, length: c_int) -> 
     let stream = unsafe { &mut *file.cast::<Stream>() };
     // SAFETY: FFmpeg's buffer of that length.
     let buffer = unsafe { slice::from_raw_parts_mut(buffer, usize::try_from(length).unwrap_or(0)) };
-    loop {
-        if stop::requested() {
-            return AVERROR_EXIT;
-        }
-        let mut polled = [PollFd::new(stream.file.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut polled, PollTimeout::from(SLICE)) {
-            Ok(0) | Err(Errno::EINTR) => continue,
-            // The read reports an error.
-            Ok(_) | Err(_) => {}
-        }
-        return match stream.file.read(buffer) {
-            Ok(0) => AVERROR_EOF,
-            Ok(read) => c_int::try_from(read).unwrap_or(length),
-            Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => continue,
-                _ => stream.fail(error),
-            },
+    while !stream.cancel.is_requested() {
+        return match input::read(&stream.file, buffer) {
+            Ok(None) => continue,
+            Ok(Some(0)) => AVERROR_EOF,
+            Ok(Some(read)) => c_int::try_from(read).unwrap_or(length),
+            Err(error) => stream.fail(error),
         };
     }
+    AVERROR_EXIT
 }
 
 unsafe extern "C" fn write(file: *mut c_void, buffer: WriteBuffer, length: c_int) -> c_int {

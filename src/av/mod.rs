@@ -32,7 +32,8 @@ use ffmpeg_sys_the_third::{
 };
 use nix::libc::{self, c_int};
 
-pub(crate) use self::picture::Wanted;
+pub(crate) use self::io::Cancel;
+pub(crate) use self::picture::{Decoded, Picture, Wanted};
 pub(crate) use self::reader::Reader;
 pub(crate) use self::writer::{Container, Writer};
 

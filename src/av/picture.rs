@@ -26,7 +26,14 @@ pub(crate) struct Wanted {
     pub eight_bit: bool,
 }
 
-/// The frame that was decoded last.
+/// A frame as the decoder gave it. Any thread may make a picture of it.
+pub(crate) struct Decoded {
+    pub(super) frame: Owned<AVFrame>,
+    /// The film's display matrix, for frames that have none.
+    pub(super) matrix: Option<[i32; 9]>,
+}
+
+/// A decoded frame, to be written as pixels.
 pub(crate) struct Picture {
     frame: Owned<AVFrame>,
     wanted: Wanted,
@@ -52,32 +59,29 @@ struct Target {
     lost: Option<i32>,
 }
 
+impl Decoded {
+    fn turn(&self) -> Turn {
+        let matrix = display_matrix(&self.frame).or(self.matrix);
+        matrix.map_or(Turn::NONE, Turn::of)
+    }
+}
+
 impl Picture {
-    pub(super) fn new(frame: Owned<AVFrame>, wanted: Wanted) -> Self {
+    pub(crate) fn new(decoded: Decoded, wanted: Wanted) -> Self {
         Self {
-            frame,
+            turn: decoded.turn(),
+            frame: decoded.frame,
             wanted,
-            turn: Turn::NONE,
             scaler: None,
             converted: None,
             tight: Vec::new(),
         }
     }
 
-    pub(super) fn frame(&self) -> &Owned<AVFrame> {
-        &self.frame
-    }
-
-    pub(super) fn frame_mut(&mut self) -> &mut Owned<AVFrame> {
-        &mut self.frame
-    }
-
-    /// To be called when a frame was decoded. `matrix` is the film's display matrix, for frames
-    /// that have none.
-    pub(super) fn decoded(&mut self, matrix: Option<[i32; 9]>) {
-        self.turn = display_matrix(&self.frame)
-            .or(matrix)
-            .map_or(Turn::NONE, Turn::of);
+    /// Goes on to another frame, and keeps what was allocated for the last one.
+    pub(crate) fn set(&mut self, decoded: Decoded) {
+        self.turn = decoded.turn();
+        self.frame = decoded.frame;
     }
 
     /// The frame's shape when it is sent.

@@ -5,29 +5,28 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{ptr, slice, thread};
+use std::{mem, ptr, slice, thread};
 
 use anyhow::{Context, Result, bail};
 use ffmpeg_sys_the_third::{
     AV_DISPOSITION_ATTACHED_PIC, AV_NOPTS_VALUE, AV_TIME_BASE, AVCodec, AVCodecContext, AVCodecID,
     AVDictionary, AVDiscard, AVDurationEstimationMethod, AVFMT_FLAG_CUSTOM_IO, AVFMT_NO_BYTE_SEEK,
-    AVFMT_TS_DISCONT, AVFormatContext, AVInputFormat, AVMediaType, AVPacket, AVRational,
+    AVFMT_TS_DISCONT, AVFormatContext, AVFrame, AVInputFormat, AVMediaType, AVPacket, AVRational,
     AVSEEK_FLAG_BYTE, AVStream, FF_THREAD_SLICE, av_dict_get, av_find_best_stream,
     av_guess_frame_rate, av_packet_unref, av_parse_time, av_read_frame, avcodec_alloc_context3,
     avcodec_find_decoder, avcodec_find_decoder_by_name, avcodec_flush_buffers, avcodec_get_name,
     avcodec_open2, avcodec_parameters_to_context, avcodec_receive_frame, avcodec_send_packet,
     avformat_alloc_context, avformat_find_stream_info, avformat_open_input, avformat_seek_file,
 };
-use nix::libc::{self, c_int};
+use nix::libc::c_int;
 
-use super::io::{INTERRUPT, Io};
+use super::io::{Cancel, Io};
 use super::owned::{Options, Owned, frame, packet};
-use super::picture::{Picture, Wanted};
+use super::picture::{Decoded, Wanted};
 use super::{Error, check, nanoseconds, positive, quiet, ticks};
-use crate::stop;
+use crate::input;
 
 /// A film, and the frame of it that was decoded last.
 pub(crate) struct Reader {
@@ -37,9 +36,11 @@ pub(crate) struct Reader {
     // Before `io`, which it uses.
     demuxer: Owned<AVFormatContext>,
     io: Option<Io>,
+    // After the demuxer, which asks it.
+    cancel: Cancel,
     stream: usize,
     packet: Owned<AVPacket>,
-    picture: Picture,
+    frame: Owned<AVFrame>,
     /// The decoder was told that there are no more packets.
     draining: bool,
     /// The error that ended the reading, if it did not end with the film.
@@ -90,12 +91,7 @@ impl Source {
         let mut name = b"file:".to_vec();
         name.extend_from_slice(path.as_os_str().as_bytes());
         let name = CString::new(name)?;
-        // Non-blocking: opening a FIFO would wait for its writer.
-        let nonblocking = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path);
-        let file = match nonblocking {
+        let file = match input::open(path) {
             // A pattern like shot-%03d.png, which FFmpeg resolves.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
@@ -127,14 +123,15 @@ impl Source {
 impl Reader {
     /// Opens a film, and decodes its first frame.
     pub(crate) fn open(name: &OsStr, wanted: Wanted) -> Result<Self> {
-        Self::open_source(Source::of(name)?, wanted)
+        Self::open_source(Source::of(name)?, wanted, Cancel::default())
     }
 
-    fn open_source(source: Source, wanted: Wanted) -> Result<Self> {
+    fn open_source(source: Source, wanted: Wanted, cancel: Cancel) -> Result<Self> {
         quiet();
         let (name, file) = source.open()?;
-        let mut io = file.map(Io::reader).transpose()?;
-        let demuxer = demuxer(&name, &source, io.as_mut()).map_err(|error| {
+        let io = file.map(|file| Io::reader(file, cancel.clone()));
+        let mut io = io.transpose()?;
+        let demuxer = demuxer(&name, &source, io.as_mut(), &cancel).map_err(|error| {
             let cause = io.as_mut().and_then(Io::take_error);
             match (cause, error) {
                 (Some(cause), _) => cause.into(),
@@ -152,9 +149,10 @@ impl Reader {
             decoder,
             demuxer,
             io,
+            cancel,
             stream,
             packet: packet()?,
-            picture: Picture::new(frame()?, wanted),
+            frame: frame()?,
             draining: false,
             broken: None,
             first: 0,
@@ -170,9 +168,17 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The frame that was decoded last.
-    pub(crate) fn picture(&mut self) -> &mut Picture {
-        &mut self.picture
+    /// Takes the frame that was decoded last, and with it its time and duration.
+    pub(crate) fn take(&mut self) -> Result<Decoded> {
+        Ok(Decoded {
+            matrix: self.display_matrix(),
+            frame: mem::replace(&mut self.frame, frame()?),
+        })
+    }
+
+    /// Ends a call that waits, in another thread, and all later ones.
+    pub(crate) fn cancel(&self) -> Cancel {
+        self.cancel.clone()
     }
 
     /// Decodes the next frame. `false`: there is none, or the end was asked for.
@@ -180,17 +186,10 @@ impl Reader {
         loop {
             // SAFETY: both are valid; the frame's buffers are released first.
             let received = check(unsafe {
-                avcodec_receive_frame(
-                    self.decoder.as_mut_ptr(),
-                    self.picture.frame_mut().as_mut_ptr(),
-                )
+                avcodec_receive_frame(self.decoder.as_mut_ptr(), self.frame.as_mut_ptr())
             });
             match received {
-                Ok(_) => {
-                    let matrix = self.display_matrix();
-                    self.picture.decoded(matrix);
-                    return Ok(true);
-                }
+                Ok(_) => return Ok(true),
                 Err(Error::AGAIN) => {}
                 Err(Error::END) => return Ok(false),
                 // This frame is damaged. The next one may be whole.
@@ -209,7 +208,7 @@ impl Reader {
             // Defensive: a decoder that is drained reports the end.
             return false;
         }
-        while !stop::requested() {
+        while !self.cancel.is_requested() {
             // SAFETY: both are valid.
             let read = check(unsafe {
                 av_read_frame(self.demuxer.as_mut_ptr(), self.packet.as_mut_ptr())
@@ -254,16 +253,16 @@ impl Reader {
 
     /// The frame's time stamp, in ns. `None`: the film has none.
     pub(crate) fn time(&self) -> Option<i64> {
-        let ticks = self.picture.frame().best_effort_timestamp;
+        let ticks = self.frame.best_effort_timestamp;
         (ticks != AV_NOPTS_VALUE).then(|| nanoseconds(ticks, self.av_stream().time_base))
     }
 
     /// The frame's duration, if the film has it.
     pub(crate) fn duration(&self) -> Option<Duration> {
         #[cfg(ffmpeg_6_0)]
-        let ticks = self.picture.frame().duration;
+        let ticks = self.frame.duration;
         #[cfg(not(ffmpeg_6_0))]
-        let ticks = self.picture.frame().pkt_duration;
+        let ticks = self.frame.pkt_duration;
         let ns = nanoseconds(ticks, self.av_stream().time_base);
         (ns > 0).then(|| Duration::from_nanos(ns.unsigned_abs()))
     }
@@ -409,7 +408,7 @@ impl Reader {
         let target = self.first.saturating_add(start);
         if self.source.can_be_opened_again() && !self.seek(target)? {
             // Seeking failed: open the film again, and decode from its beginning.
-            *self = Self::open_source(self.source.clone(), self.wanted)?;
+            *self = Self::open_source(self.source.clone(), self.wanted, self.cancel.clone())?;
         }
         loop {
             // 1 us less, since times are rounded.
@@ -515,12 +514,13 @@ fn demuxer(
     name: &CStr,
     source: &Source,
     io: Option<&mut Io>,
+    cancel: &Cancel,
 ) -> Result<Owned<AVFormatContext>, Error> {
     // SAFETY: takes nothing.
     let context = unsafe { avformat_alloc_context() };
     // SAFETY: it was just made.
     let mut context = unsafe { Owned::new(context) }?;
-    context.interrupt_callback = INTERRUPT;
+    context.interrupt_callback = cancel.callback();
     if let Some(io) = io {
         context.pb = io.as_mut_ptr();
         context.flags |= AVFMT_FLAG_CUSTOM_IO;
@@ -533,7 +533,7 @@ fn demuxer(
         Source::Url(_) => Options::new(&[])?,
     };
     let mut pointer = context.as_mut_ptr();
-    std::mem::forget(context);
+    mem::forget(context);
     // SAFETY: all are valid. When it fails it frees the context, which nobody owns now.
     check(unsafe {
         avformat_open_input(

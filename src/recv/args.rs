@@ -14,6 +14,7 @@ use crate::recv::choice::Wanted;
 use crate::recv::serve;
 use crate::recv::sink::mcap::{self, Packing};
 use crate::recv::sink::record;
+use crate::recv::sink::save::Target;
 
 /// Takes the newest whole frames out of a named shared-memory segment, and says how old they are
 #[derive(Debug, Parser)]
@@ -62,11 +63,19 @@ pub(crate) struct Args {
     /// Where to show frames
     #[arg(short, long, value_name = "WHERE", default_value = "auto", help_heading = DONE)]
     pub view: View,
-    /// Save each frame in this directory, as a PNG named by the frame's number
-    #[arg(short, long, value_name = "DIR", help_heading = DONE)]
-    pub save: Option<PathBuf>,
+    /// Save each frame in this directory, exactly, with a line about it in frames.jsonl. Files are
+    /// named by the frame's number, or as in shots/{name}-{frame:06}-{captured}.png: the times
+    /// {captured}, {sent} and {received} are Unix time in ns; also {width} and {height}
+    #[arg(short, long, value_name = "DIR[/PATTERN]", value_parser = saving(), help_heading = DONE)]
+    pub save: Option<Target>,
+    /// Save only one of so many frames that are received
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "save",
+        help_heading = DONE
+    )]
+    pub every: Option<u64>,
     /// Record the frames, each at its own time: as a film, .mp4, .mkv or .avi; or exactly as they
-    /// are, with all that is known of them, .mcap
+    /// are, with all that is known of them, .mcap. {name} in a film's path is the segment's name
     #[arg(short, long, value_name = "FILE", value_parser = recording(), help_heading = DONE)]
     pub record: Option<PathBuf>,
     /// Record every pixel exactly, for .mkv: FFV1
@@ -121,7 +130,7 @@ const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
 /// Flags that conflict with --list and --clean.
-const RECEIVING: [&str; 22] = [
+const RECEIVING: [&str; 23] = [
     "name",
     "names",
     "duration",
@@ -136,6 +145,7 @@ const RECEIVING: [&str; 22] = [
     "read_only",
     "view",
     "save",
+    "every",
     "record",
     "lossless",
     "compression",
@@ -215,6 +225,11 @@ fn recording() -> impl TypedValueParser<Value = PathBuf> {
             Err("not a .mp4, .mkv, .avi or .mcap")
         }
     })
+}
+
+/// A directory, with a pattern for the names of files in it or without.
+fn saving() -> impl TypedValueParser<Value = Target> {
+    PathBufValueParser::new().try_map(|path| Target::parse(&path))
 }
 
 fn plot(text: &str) -> Result<PathBuf, String> {

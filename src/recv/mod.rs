@@ -199,6 +199,7 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
         run.close();
         showing.end(LEAVE);
     }
+    let completed = outputs.opener.finish(&run.console);
     run.console.close();
     // The summaries come in any case; an error of the run comes first.
     let mut first = Ok(());
@@ -209,7 +210,7 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
             told = told.and(tally.tell(&name, run.several, &run.console));
         }
     }
-    first.and(told)
+    first.and(completed).and(told)
 }
 
 /// One stream of a run.
@@ -235,8 +236,8 @@ type Ended = (Name, Result<()>, Option<Tally>);
 type Running<'scope> = ScopedJoinHandle<'scope, (Result<()>, Tally)>;
 
 /// Where the frames of all streams of one run go.
-struct Outputs<'a> {
-    opener: Opener<'a>,
+struct Outputs {
+    opener: Opener,
     /// For the view, if there is one.
     stages: Option<Arc<Stages>>,
     /// For browsers, if there are to be any.
@@ -281,7 +282,7 @@ impl Run<'_> {
     fn all<'scope>(
         &'scope self,
         choice: &Choice,
-        outputs: &Outputs<'_>,
+        outputs: &Outputs,
         scope: &'scope Scope<'scope, '_>,
     ) -> Vec<Ended> {
         let mut known = BTreeSet::new();
@@ -361,7 +362,7 @@ impl Run<'_> {
     fn start<'scope>(
         &'scope self,
         stream: Stream,
-        outputs: &Outputs<'_>,
+        outputs: &Outputs,
         scope: &'scope Scope<'scope, '_>,
     ) -> Result<Running<'scope>> {
         let sinks = outputs.opener.open(&stream.name)?;

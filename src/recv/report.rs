@@ -10,7 +10,7 @@ use crate::event::{self, RecvLine};
 use crate::recv::interval::Interval;
 use crate::recv::tally::Tally;
 use crate::recv::{Stream, stage, status, taken};
-use crate::units::ms;
+use crate::units::{ms, unix_ms};
 
 /// How often the status line changes.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -83,7 +83,7 @@ impl Report {
 
     fn line(&self, frame: Frame, meta: &[u8]) -> Result<()> {
         let meta = taken::json_of(meta);
-        let captured_ms = frame.captured_ns.map(captured_ms);
+        let captured_ms = frame.captured_ns.map(unix_ms);
         let capture_age_ms = frame.captured_ns.map(|captured| {
             let received_ns = frame.received_ms.saturating_mul(1_000_000);
             ms(received_ns.saturating_sub_unsigned(captured))
@@ -123,12 +123,6 @@ impl Report {
             ))
         })
     }
-}
-
-/// Unix time in ms, of a time in ns.
-#[expect(clippy::cast_precision_loss, reason = "to the microsecond until 2255")]
-fn captured_ms(ns: u64) -> f64 {
-    (ns / 1000) as f64 / 1000.0
 }
 
 /// The time of day in UTC.

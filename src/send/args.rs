@@ -47,12 +47,13 @@ pub(crate) struct Args {
     /// Begin the film after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse::seconds, requires = "film", help_heading = SOURCE)]
     pub start: Option<Duration>,
-    /// A camera, as fast as it delivers frames: 0 is /dev/video0
+    /// A camera, as fast as it delivers frames: 0 is /dev/video0; list shows all cameras with their
+    /// formats, sizes and rates, and sends nothing
     #[arg(
-        long, value_name = "N|/dev/videoN", value_parser = camera, allow_negative_numbers = true,
+        long, value_name = "N|/dev/videoN|list", value_parser = camera, allow_negative_numbers = true,
         help_heading = SOURCE
     )]
-    pub camera: Option<PathBuf>,
+    pub camera: Option<Camera>,
     /// Frames of this shape from stdin, as they come: ffmpeg's rawvideo in gray, bgr24, bgra, rgb24
     /// (3:rgb) or gray16le (1:u16)
     #[arg(long, value_name = "WxHxC[:ELEMENT][:rgb]", value_parser = raw, help_heading = SOURCE)]
@@ -140,6 +141,13 @@ Examples:
   shm-send clip.mp4                               a video, once, at its own rate
   shm-send --camera 0 --size 1280x720 -f 30       a webcam
   ffmpeg -i URL -f rawvideo -pix_fmt bgr24 - | shm-send --raw 1280x720x3";
+
+/// A camera, or the wish to know which there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Camera {
+    Device(PathBuf),
+    List,
+}
 
 /// How to mirror frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -266,10 +274,13 @@ fn raw(text: &str) -> Result<Shape, String> {
     Shape::new(Size { width, height }, format).map_err(|error| error.to_string())
 }
 
-fn camera(text: &str) -> Result<PathBuf, String> {
+fn camera(text: &str) -> Result<Camera, String> {
     match text.parse::<u8>() {
-        Ok(number) => Ok(format!("/dev/video{number}").into()),
-        Err(_) if text.starts_with('/') => Ok(text.into()),
-        Err(_) => Err("not a camera: a number like 0, or a device like /dev/video0".to_owned()),
+        Ok(number) => Ok(Camera::Device(format!("/dev/video{number}").into())),
+        Err(_) if text.starts_with('/') => Ok(Camera::Device(text.into())),
+        Err(_) if text == "list" => Ok(Camera::List),
+        Err(_) => {
+            Err("not a camera: a number like 0, a device like /dev/video0, or list".to_owned())
+        }
     }
 }

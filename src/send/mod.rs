@@ -77,5 +77,8 @@ fn run(args: &Args, open: source::Open) -> Result<()> {
     let tty = Tty::of(Stream::Stderr).filter(|_| !args.json && !args.quiet);
     let screen = tty.map(Screen::status_line).transpose()?;
     let console = Console::with_screen(settings, screen.map(Arc::new));
+    if args.camera == Some(args::Camera::List) {
+        return source::cameras::list(&console);
+    }
     transmission::run(args, &console, open)
 }

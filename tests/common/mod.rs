@@ -15,8 +15,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use shm_frame::{End, Frame, Receiver, Waited};
-use shm_frame_testing::{PATIENCE, Program, TestName, wait_until};
+use shm_frame::{
+    Channels, Element, End, Format, Frame, Order, Receiver, Sender, SenderOptions, Waited,
+};
+use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, wait_until};
 
 pub const SEND: &str = env!("CARGO_BIN_EXE_shm-send");
 pub const RECV: &str = env!("CARGO_BIN_EXE_shm-recv");
@@ -37,6 +39,76 @@ pub fn send(name: &TestName, args: &str) -> Program {
 
 pub fn recv(name: &TestName, args: &str) -> Program {
     Program::start(&mut command(RECV, name, args))
+}
+
+/// A sender in this process, for frames one at a time.
+pub fn publisher(name: &TestName, capacity: usize) -> Sender {
+    let options = SenderOptions::new().capacity(capacity);
+    Sender::create(&name.name(), &options).unwrap()
+}
+
+/// `shm-recv --record`, with lines of JSON.
+pub fn record(name: &TestName, args: &str, path: &Path) -> Program {
+    let args = format!("--view none --json {args} --record");
+    Program::start(command(RECV, name, &args).arg(path))
+}
+
+/// Bytes without a pattern that an encoder could know.
+pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..bytes).map(next).collect()
+}
+
+/// Every format of these elements and channels, with both orders of colours.
+pub fn formats(elements: &[Element], channels: &[Channels]) -> Vec<Format> {
+    let mut formats = Vec::new();
+    for &element in elements {
+        for &channels in channels {
+            let format = Format::new(element, channels);
+            formats.push(format);
+            if format.ordered(Order::Rgb) != format {
+                formats.push(format.ordered(Order::Rgb));
+            }
+        }
+    }
+    formats
+}
+
+/// Waits until a program handles TERM.
+pub fn heeds_signals(program: &mut Program) {
+    const TERM: u64 = 1 << 14;
+    program.wait_until("it handles TERM", |program| {
+        let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(mask.unwrap().trim(), 16).unwrap() & TERM != 0
+    });
+}
+
+/// The library that makes a camera of a file: see `tests/programs/camera.c`.
+pub fn camera_library(scratch: &Scratch) -> PathBuf {
+    let library = scratch.path().join("camera.so");
+    if !library.exists() {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/camera.c");
+        let mut compiler = Command::new("gcc");
+        compiler.args(["-Wall", "-shared", "-fPIC", source, "-o"]);
+        Program::start(compiler.arg(&library)).ends_with(0);
+    }
+    library
+}
+
+/// A `shm-send` in a /dev of its own, where there is a camera and a device that is none.
+pub fn beside_a_camera(scratch: &Scratch, args: &str) -> Program {
+    let line = r#"mount -t tmpfs tmpfs /dev && : >/dev/video0 && : >/dev/video1 && export LD_PRELOAD="$1" CAMERA_AT=/dev/video0 && shift && exec "$0" "$@""#;
+    let mut start = Command::new("unshare");
+    start.args(["--map-root-user", "--mount", "sh", "-c", line, SEND]);
+    start.arg(camera_library(scratch));
+    Program::start(start.args(args.split_whitespace()))
 }
 
 /// Makes the programs that this process starts get signals as from a shell. Under nohup, and in the

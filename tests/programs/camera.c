@@ -1,4 +1,5 @@
-// A camera for machines without one: loaded with LD_PRELOAD, it makes of /dev/zero a V4L2 device, as far as OpenCV asks one.
+// A camera for machines without one: loaded with LD_PRELOAD, it makes of /dev/zero, or of the file that CAMERA_AT names, a V4L2
+// device, as far as OpenCV and --camera list ask one. Its pictures are a second old when it gives them.
 //
 // It has two formats: YUYV, 640x480 at 30 frames/s or 1280x720 at 10, every frame of one gray that changes; and MJPG, 1280x720
 // at 30, the JPEG that CAMERA_JPEG names. After CAMERA_STALLS or CAMERA_UNPLUGGED frames it gives no more, or is gone.
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BUFFERS = 8, SIZE = 1280 * 720 * 2 };
@@ -31,9 +33,22 @@ int open(const char *path, int flags, ...) {
     va_start(more, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
     va_end(more);
-    if (strcmp(path, "/dev/zero") == 0) return camera = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    const char *at = getenv("CAMERA_AT");
+    if (strcmp(path, at ? at : "/dev/zero") == 0) return camera = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     int (*next)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
-    return next(path, flags, mode);
+    int fd = next(path, flags, mode);
+    // The camera was closed, and its number is another file's.
+    if (fd == camera) camera = -1;
+    return fd;
+}
+
+// Rust opens files by this name.
+int open64(const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
+    va_end(more);
+    return open(path, flags, mode);
 }
 
 void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset) {
@@ -102,17 +117,55 @@ static int dequeue(struct v4l2_buffer *buffer) {
     buffer->index = queue[0];
     buffer->length = SIZE;
     buffer->bytesused = fill(memory[queue[0]]);
-    buffer->flags = V4L2_BUF_FLAG_DONE;
+    buffer->flags = V4L2_BUF_FLAG_DONE | V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    buffer->timestamp.tv_sec = now.tv_sec - 1;
+    buffer->timestamp.tv_usec = now.tv_nsec / 1000;
     memmove(queue, queue + 1, --queued * sizeof queue[0]);
+    return 0;
+}
+
+static void capabilities(struct v4l2_capability *can) {
+    strcpy((char *)can->driver, "preload");
+    strcpy((char *)can->card, "Camera of a test");
+    can->device_caps = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING;
+    can->capabilities = can->device_caps | V4L2_CAP_DEVICE_CAPS;
+}
+
+static int name_format(struct v4l2_fmtdesc *described) {
+    if (described->index > 1) return errno = EINVAL;
+    described->pixelformat = described->index == 0 ? V4L2_PIX_FMT_YUYV : V4L2_PIX_FMT_MJPEG;
+    return 0;
+}
+
+static int name_size(struct v4l2_frmsizeenum *size) {
+    int jpeg = size->pixel_format == V4L2_PIX_FMT_MJPEG;
+    if (size->index > (jpeg ? 0 : 1)) return errno = EINVAL;
+    int large = jpeg || size->index == 1;
+    size->type = V4L2_FRMSIZE_TYPE_DISCRETE;
+    size->discrete.width = large ? 1280 : 640;
+    size->discrete.height = large ? 720 : 480;
+    return 0;
+}
+
+// The small size has two rates, 30 and 15 frames/s.
+static int name_rate(struct v4l2_frmivalenum *period) {
+    int slow = period->pixel_format == V4L2_PIX_FMT_YUYV && period->width > 640;
+    if (period->index > (period->width > 640 ? 0 : 1)) return errno = EINVAL;
+    period->type = V4L2_FRMIVAL_TYPE_DISCRETE;
+    period->discrete.numerator = 1;
+    period->discrete.denominator = slow ? 10 : period->index == 0 ? 30 : 15;
     return 0;
 }
 
 static int answer(unsigned long request, void *argument) {
     struct v4l2_buffer *buffer = argument;
     switch (request) {
-    case VIDIOC_QUERYCAP:
-        ((struct v4l2_capability *)argument)->capabilities = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING;
-        return 0;
+    case VIDIOC_QUERYCAP: capabilities(argument); return 0;
+    case VIDIOC_ENUM_FMT: return name_format(argument);
+    case VIDIOC_ENUM_FRAMESIZES: return name_size(argument);
+    case VIDIOC_ENUM_FRAMEINTERVALS: return name_rate(argument);
     case VIDIOC_S_FMT: settle(&((struct v4l2_format *)argument)->fmt.pix); // falls through
     case VIDIOC_G_FMT: describe(&((struct v4l2_format *)argument)->fmt.pix); return 0;
     case VIDIOC_S_PARM: rate(&((struct v4l2_streamparm *)argument)->parm.capture.timeperframe, 1); return 0;

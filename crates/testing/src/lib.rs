@@ -281,6 +281,15 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// What `shm-recv --save` wrote, without its lines.
+    pub fn saved(&self) -> Vec<PathBuf> {
+        let mut files = self.files();
+        files.retain(|file| !file.ends_with("frames.jsonl"));
+        files
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);

@@ -1,5 +1,5 @@
 //! `--record FILE.mcap`: frames exactly as they came, with all their times and the sender's own
-//! bytes.
+//! bytes. All streams are in one file.
 //!
 //! | in the file | value |
 //! |---|---|
@@ -13,17 +13,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
+use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ::mcap::records::MessageHeader;
 use ::mcap::{Compression, McapError, WriteOptions, Writer};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
-use shm_frame::Format;
+use shm_frame::{Format, Name};
 
-use super::Sink;
 use super::record::{Named, ending_is};
+use super::{Shared, Sink, has_field};
 use crate::console::Console;
 use crate::raw_image::{self, FORMAT, PROTOBUF, SCHEMA};
 use crate::recv::args::Args;
@@ -49,15 +51,31 @@ pub(in crate::recv) enum Packing {
     None,
 }
 
-/// Writes frames into an MCAP file.
-struct Recorder {
+/// An MCAP file, which all streams share.
+struct Recording {
     path: PathBuf,
-    /// The segment's name.
-    name: String,
     packing: Packing,
-    /// The new file, before the first frame.
-    named: Option<Named>,
-    open: Option<Open>,
+    file: Mutex<Recorded>,
+}
+
+/// What has become of the file.
+enum Recorded {
+    /// It is new, and there was no frame yet.
+    Nothing(Named),
+    Frames(Open),
+    /// It was finished or removed.
+    Over,
+}
+
+/// Writes a stream's frames into the file.
+struct Recorder {
+    recording: Arc<Recording>,
+    /// The stream's name.
+    name: String,
+    wall: Wall,
+    message: Vec<u8>,
+    /// The stream's channels, by format.
+    channels: BTreeMap<String, u16>,
 }
 
 /// A file in which there are frames.
@@ -66,9 +84,6 @@ struct Open {
     /// The same file, to cut it after an error.
     file: File,
     schema: u16,
-    channels: BTreeMap<String, u16>,
-    wall: Wall,
-    message: Vec<u8>,
     frames: u64,
     /// The file is whole up to this length, since this moment.
     whole: u64,
@@ -78,18 +93,21 @@ struct Open {
     failed: bool,
 }
 
-pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
-    let Some(path) = args.record.as_ref().filter(|path| is_mcap(path)) else {
+pub(super) fn prepare(args: &Args, _several: bool) -> Result<Option<Box<dyn Shared>>> {
+    let Some(path) = args.record.clone().filter(|path| is_mcap(path)) else {
         return Ok(None);
     };
-    let named = Named::take(path).with_context(|| format!("--record {}", path.display()))?;
-    Ok(Some(Box::new(Recorder {
-        path: path.clone(),
-        name: String::new(),
+    ensure!(
+        !has_field(&path),
+        "--record {}: an .mcap file has all streams: leave {{name}} out",
+        path.display()
+    );
+    let named = Named::take(&path).with_context(|| format!("--record {}", path.display()))?;
+    Ok(Some(Box::new(Arc::new(Recording {
+        path,
         packing: args.compression.unwrap_or(Packing::Zstd),
-        named: Some(named),
-        open: None,
-    })))
+        file: Mutex::new(Recorded::Nothing(named)),
+    }))))
 }
 
 /// Whether a name asks for such a file.
@@ -97,43 +115,29 @@ pub(in crate::recv) fn is_mcap(path: &Path) -> bool {
     ending_is(path, "mcap")
 }
 
-impl Sink for Recorder {
-    fn name(&self) -> &'static str {
-        "record"
+impl Shared for Arc<Recording> {
+    fn open(&self, stream: &Name) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Recorder {
+            recording: Self::clone(self),
+            name: stream.to_string(),
+            wall: Wall::now()?,
+            message: Vec::new(),
+            channels: BTreeMap::new(),
+        }))
     }
 
-    fn take(&mut self, taken: &Taken, _console: &Console) -> Result<()> {
-        let flag = self.flag();
-        if let Some(named) = self.named.take() {
-            self.open = Some(Open::new(named, self.packing).context(flag.clone())?);
-        }
-        let Some(open) = &mut self.open else {
-            return Ok(());
-        };
-        let written = open.write(taken, &self.name);
-        written.map_err(|error| open.cut(error)).context(flag)
-    }
-
-    fn rest(&mut self) -> Result<()> {
-        let flag = self.flag();
-        let Some(open) = self.open.as_mut().filter(|open| open.more) else {
-            return Ok(());
-        };
-        let rested = open.make_whole();
-        rested.map_err(|error| open.cut(error)).context(flag)
-    }
-
-    fn finish(&mut self, console: &Console) -> Result<()> {
-        if let Some(unused) = self.named.take() {
-            unused.remove();
-        }
-        let flag = self.flag();
-        let Some(mut open) = self.open.take() else {
-            return Ok(());
+    fn finish(&self, console: &Console) -> Result<()> {
+        let mut open = match mem::replace(&mut *self.lock(), Recorded::Over) {
+            Recorded::Nothing(unused) => {
+                unused.remove();
+                return Ok(());
+            }
+            Recorded::Frames(open) => open,
+            Recorded::Over => return Ok(()),
         };
         if !open.failed {
-            let finished = open.writer.finish();
-            finished.map_err(|error| open.cut(error)).context(flag)?;
+            let finished = open.writer.finish().map_err(|error| open.cut(error));
+            finished.with_context(|| self.flag())?;
         }
         let frames = counted(open.frames, "frame");
         console.note(&format!("recorded {frames} in {}", self.path.display()));
@@ -141,9 +145,82 @@ impl Sink for Recorder {
     }
 }
 
-impl Recorder {
+impl Recording {
     fn flag(&self) -> String {
         format!("--record {}", self.path.display())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        self.file.lock().expect("nobody panics while holding it")
+    }
+
+    /// Writes into the file, and begins it before.
+    fn write(&self, write: impl FnOnce(&mut Open) -> Result<(), McapError>) -> Result<()> {
+        let mut file = self.lock();
+        if let Recorded::Nothing(_) = *file
+            && let Recorded::Nothing(named) = mem::replace(&mut *file, Recorded::Over)
+        {
+            *file = Recorded::Frames(Open::new(named, self.packing).with_context(|| self.flag())?);
+        }
+        let Recorded::Frames(open) = &mut *file else {
+            return Ok(());
+        };
+        // Another stream tells the error.
+        if open.failed {
+            return Ok(());
+        }
+        write(open)
+            .map_err(|error| open.cut(error))
+            .with_context(|| self.flag())
+    }
+}
+
+impl Sink for Recorder {
+    fn name(&self) -> &'static str {
+        "record"
+    }
+
+    fn take(&mut self, taken: &Arc<Taken>, _console: &Console) -> Result<()> {
+        let frame = &taken.frame;
+        let publish_time = self.wall.begun_ns(frame);
+        let captured = frame.captured_ns.unwrap_or(publish_time);
+        let id = self.name.trim_start_matches('/');
+        raw_image::encode(&mut self.message, frame.shape, &taken.pixels, captured, id);
+        let mut header = MessageHeader {
+            channel_id: 0,
+            #[expect(clippy::cast_possible_truncation, reason = "the format has 32 bits")]
+            sequence: frame.number as u32,
+            log_time: self.wall.received_ns(frame),
+            publish_time,
+        };
+        let Self {
+            recording,
+            name,
+            message,
+            channels,
+            ..
+        } = self;
+        recording.write(|open| {
+            if !taken.meta.is_empty() {
+                header.channel_id = open.meta_channel(channels, name, &taken.meta)?;
+                open.writer.write_to_known_channel(&header, &taken.meta)?;
+            }
+            header.channel_id = open.channel(channels, name, frame.shape.format())?;
+            open.writer.write_to_known_channel(&header, message)?;
+            open.frames += 1;
+            open.more = true;
+            if open.whole_since.elapsed() >= WHOLE {
+                open.make_whole()?;
+            }
+            Ok(())
+        })
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        if !matches!(&*self.recording.lock(), Recorded::Frames(open) if open.more) {
+            return Ok(());
+        }
+        self.recording.write(Open::make_whole)
     }
 }
 
@@ -167,9 +244,6 @@ impl Open {
             writer,
             file,
             schema,
-            channels: BTreeMap::new(),
-            wall: Wall::now()?,
-            message: Vec::new(),
             frames: 0,
             whole: 0,
             whole_since: Instant::now(),
@@ -178,52 +252,35 @@ impl Open {
         })
     }
 
-    fn write(&mut self, taken: &Taken, name: &str) -> Result<(), McapError> {
-        let frame = &taken.frame;
-        let publish_time = self.wall.begun_ns(frame);
-        let mut header = MessageHeader {
-            channel_id: 0,
-            #[expect(clippy::cast_possible_truncation, reason = "the format has 32 bits")]
-            sequence: frame.number as u32,
-            log_time: self.wall.received_ns(frame),
-            publish_time,
-        };
-        if !taken.meta.is_empty() {
-            header.channel_id = self.meta_channel(name, &taken.meta)?;
-            self.writer.write_to_known_channel(&header, &taken.meta)?;
-        }
-        header.channel_id = self.channel(name, frame.shape.format())?;
-        let captured = frame.captured_ns.unwrap_or(publish_time);
-        let id = name.trim_start_matches('/');
-        raw_image::encode(&mut self.message, frame.shape, &taken.pixels, captured, id);
-        self.writer.write_to_known_channel(&header, &self.message)?;
-        self.frames += 1;
-        self.more = true;
-        if self.whole_since.elapsed() >= WHOLE {
-            self.make_whole()?;
-        }
-        Ok(())
-    }
-
-    /// The channel for frames of a format.
-    fn channel(&mut self, name: &str, format: Format) -> Result<u16, McapError> {
+    /// The channel for a stream's frames of a format.
+    fn channel(
+        &mut self,
+        channels: &mut BTreeMap<String, u16>,
+        name: &str,
+        format: Format,
+    ) -> Result<u16, McapError> {
         let key = format.to_string();
-        if let Some(&id) = self.channels.get(&key) {
+        if let Some(&id) = channels.get(&key) {
             return Ok(id);
         }
         let metadata = BTreeMap::from([(FORMAT.to_owned(), key.clone())]);
         let id = self
             .writer
             .add_channel(self.schema, name, PROTOBUF, &metadata)?;
-        self.channels.insert(key, id);
+        channels.insert(key, id);
         Ok(id)
     }
 
-    /// The channel for a sender's bytes.
-    fn meta_channel(&mut self, name: &str, meta: &[u8]) -> Result<u16, McapError> {
+    /// The channel for the bytes of a stream's sender.
+    fn meta_channel(
+        &mut self,
+        channels: &mut BTreeMap<String, u16>,
+        name: &str,
+        meta: &[u8],
+    ) -> Result<u16, McapError> {
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(meta).is_ok();
         let encoding = if is_json { "json" } else { "bytes" };
-        if let Some(&id) = self.channels.get(encoding) {
+        if let Some(&id) = channels.get(encoding) {
             return Ok(id);
         }
         let schema = if is_json {
@@ -236,7 +293,7 @@ impl Open {
         let id = self
             .writer
             .add_channel(schema, &topic, encoding, &BTreeMap::new())?;
-        self.channels.insert(encoding.to_owned(), id);
+        channels.insert(encoding.to_owned(), id);
         Ok(id)
     }
 

@@ -1,11 +1,12 @@
 //! `--raw -`: pixels on stdout, for another program.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
-use shm_frame::Shape;
+use shm_frame::{Name, Shape};
 
-use super::Sink;
+use super::{Shared, Sink};
 use crate::console::Console;
 use crate::picture;
 use crate::recv::args::Args;
@@ -19,7 +20,10 @@ struct Raw {
     shape: Option<Shape>,
 }
 
-pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
+/// There is one stdout, so there is one stream.
+struct Stdout;
+
+pub(super) fn prepare(args: &Args, _several: bool) -> Result<Option<Box<dyn Shared>>> {
     if args.raw.is_none() {
         return Ok(None);
     }
@@ -27,7 +31,13 @@ pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
         !io::stdout().is_terminal(),
         "--raw -: stdout is a terminal: pipe it into a program that takes pixels"
     );
-    Ok(Some(Box::new(Raw { shape: None })))
+    Ok(Some(Box::new(Stdout)))
+}
+
+impl Shared for Stdout {
+    fn open(&self, _stream: &Name) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Raw { shape: None }))
+    }
 }
 
 impl Sink for Raw {
@@ -35,7 +45,7 @@ impl Sink for Raw {
         "raw"
     }
 
-    fn take(&mut self, taken: &Taken, console: &Console) -> Result<()> {
+    fn take(&mut self, taken: &Arc<Taken>, console: &Console) -> Result<()> {
         let shape = taken.frame.shape;
         match self.shape {
             Some(first) if first != shape => bail!(

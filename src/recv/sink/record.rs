@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use shm_frame::{Frame, Shape};
+use shm_frame::{Frame, Name, Shape};
 
-use super::Sink;
+use super::{Shared, Sink, own_path};
 use crate::av::{Container, Writer};
 use crate::console::Console;
 use crate::recv::args::Args;
@@ -45,16 +46,34 @@ struct Film {
     span: (u64, u64),
 }
 
-pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
-    let Some(path) = &args.record else {
-        return Ok(None);
-    };
-    let Some(container) = container(path) else {
-        return Ok(None);
-    };
-    let recorder = Recorder::new(path, container, args.lossless);
-    let recorder = recorder.with_context(|| format!("--record {}", path.display()))?;
-    Ok(Some(Box::new(recorder)))
+/// Records a film of each stream.
+struct Films {
+    path: PathBuf,
+    container: Container,
+    lossless: bool,
+    several: bool,
+}
+
+pub(super) fn prepare(args: &Args, several: bool) -> Result<Option<Box<dyn Shared>>> {
+    let path = args.record.clone();
+    let films = path.and_then(|path| {
+        Some(Films {
+            container: container(&path)?,
+            path,
+            lossless: args.lossless,
+            several,
+        })
+    });
+    Ok(films.map(|films| Box::new(films) as Box<dyn Shared>))
+}
+
+impl Shared for Films {
+    fn open(&self, stream: &Name) -> Result<Box<dyn Sink>> {
+        let path = own_path(&self.path, stream, self.several);
+        let recorder = Recorder::new(&path, self.container, self.lossless);
+        let recorder = recorder.with_context(|| format!("--record {}", path.display()))?;
+        Ok(Box::new(recorder))
+    }
 }
 
 /// The kind of film that a name asks for.
@@ -81,7 +100,7 @@ impl Sink for Recorder {
         "record"
     }
 
-    fn take(&mut self, taken: &Taken, console: &Console) -> Result<()> {
+    fn take(&mut self, taken: &Arc<Taken>, console: &Console) -> Result<()> {
         self.add(taken, console).with_context(|| self.flag())
     }
 

@@ -12,7 +12,7 @@ use opencv::videoio::{self, VideoCapture, VideoCaptureTrait, VideoCaptureTraitCo
 use rustix::time::{ClockId, clock_gettime};
 use shm_frame::{Shape, Size};
 
-use super::{Next, SLICE, Source, frames_per_second};
+use super::{Next, SLICE, Source, cameras, frames_per_second};
 use crate::picture;
 use crate::send::args::Rate;
 use crate::send::capture;
@@ -162,21 +162,11 @@ fn probe(path: &Path) -> Result<()> {
 
 /// The cameras of this machine, as a message for a camera that does not exist.
 fn others() -> Result<String> {
-    let mut devices = Vec::new();
-    for entry in fs::read_dir("/dev")? {
-        let path = entry?.path();
-        let path = path.to_string_lossy();
-        if path.starts_with("/dev/video") {
-            devices.push(path.into_owned());
-        }
-    }
+    let devices = cameras::devices()?;
     if devices.is_empty() {
-        return Ok(
-            "there is no camera, no /dev/video* at all: plug one in, or start the container with --device"
-                .to_owned(),
-        );
+        return Ok(cameras::NONE.to_owned());
     }
-    devices.sort();
+    let devices: Vec<_> = devices.iter().map(|path| path.to_string_lossy()).collect();
     Ok(format!(
         "there is no such camera, but {}",
         devices.join(", ")

@@ -2,7 +2,8 @@
 //! shared memory.
 //!
 //! PNG is decoded by the crate `png`, which keeps 16 bits and transparency and prints nothing. PAM
-//! is decoded here: OpenCV writes beyond the end of a PAM of two channels. All else OpenCV decodes.
+//! is decoded here: OpenCV writes beyond the end of a PAM of two channels. So is BMP with masks,
+//! for which OpenCV looks in the wrong place. All else OpenCV decodes.
 
 use std::io::Cursor;
 
@@ -56,6 +57,8 @@ pub(super) fn decode(file: &[u8], wanted: Wanted) -> Result<Decoded> {
         whole::check(file)?;
         if file.starts_with(b"\x89PNG") {
             png(file)?
+        } else if let Some(masked) = masked_bmp(file)? {
+            masked
         } else {
             opencv(file, wanted)?
         }
@@ -211,9 +214,94 @@ fn pam(file: &[u8]) -> Result<Raw> {
     })
 }
 
+/// A BMP whose header says by masks where the colours are in the 16 or 32 bits of a pixel, as GIMP
+/// and ImageMagick write it. `None`: another file.
+fn masked_bmp(file: &[u8]) -> Result<Option<Raw>> {
+    const MASKS: [u32; 2] = [3, 6];
+    let word = |at: usize| {
+        let bytes = file.get(at..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes))
+    };
+    let header = || {
+        let begin = word(10)?;
+        // The masks are at the same place, behind the oldest header or in a later one.
+        let masks = [word(62)?, word(58)?, word(54)?];
+        // Only later headers have one for alpha.
+        let alpha = if word(14)? >= 56 { word(66)? } else { 0 };
+        Some((
+            begin,
+            [word(18)?, word(22)?],
+            word(28)? & 0xffff,
+            word(30)?,
+            masks,
+            alpha,
+        ))
+    };
+    let Some((begin, [width, height], bits, packing, masks, alpha)) =
+        header().filter(|_| file.starts_with(b"BM"))
+    else {
+        return Ok(None);
+    };
+    if !MASKS.contains(&packing) || !matches!(bits, 16 | 32) {
+        return Ok(None);
+    }
+    // Rows from top to bottom have a negative height.
+    let height = height.cast_signed();
+    let size = size(width.into(), height.unsigned_abs().into())?;
+    let channels = if alpha == 0 {
+        Channels::Three
+    } else {
+        Channels::Four
+    };
+    let shape = Shape::new(size, Format::new(Element::U8, channels))?;
+    let stride = (width as usize * bits as usize).div_ceil(32) * 4;
+    let rows = file.get(begin as usize..).unwrap_or_default();
+    let rows = rows.chunks(stride).take(size.height as usize);
+    let mut pixels = Vec::with_capacity(shape.bytes());
+    let mut add_row = |row: &[u8]| {
+        for pixel in row.chunks_exact(bits as usize / 8).take(width as usize) {
+            let value = pixel
+                .iter()
+                .rev()
+                .fold(0, |value, byte| value << 8 | u32::from(*byte));
+            pixels.extend(masks.map(|mask| masked(value, mask)));
+            if alpha != 0 {
+                pixels.push(masked(value, alpha));
+            }
+        }
+    };
+    if height < 0 {
+        rows.for_each(&mut add_row);
+    } else {
+        rows.rev().for_each(&mut add_row);
+    }
+    ensure!(
+        pixels.len() == shape.bytes(),
+        "is a BMP without all of its pixels"
+    );
+    Ok(Some(Raw {
+        pixels,
+        shape,
+        white: None,
+        note: String::new(),
+    }))
+}
+
+/// The bits of a mask, scaled to 8.
+fn masked(value: u32, mask: u32) -> u8 {
+    let most = u64::from(mask >> mask.trailing_zeros().min(31));
+    let level = u64::from((value & mask) >> mask.trailing_zeros().min(31));
+    u8::try_from((level * 255 + most / 2) / most.max(1)).unwrap_or(u8::MAX)
+}
+
 /// All that OpenCV reads, with the depth that it has.
 fn opencv(file: &[u8], wanted: Wanted) -> Result<Raw> {
     let pages = tiff_pages(file);
+    let samples = tiff_samples(file).unwrap_or(1);
+    ensure!(
+        (1..=4).contains(&samples),
+        "is a TIFF of {samples} samples a pixel: OpenCV reads 1 to 4"
+    );
     let white = pnm_white(file);
     // Only a picture that is wanted with alpha is decoded as it is: without, it is turned as the
     // camera was held.
@@ -263,31 +351,39 @@ fn pnm_white(file: &[u8]) -> Option<f64> {
     (most > 255).then(|| most.into())
 }
 
+/// A number in a TIFF. `None`: it is another file, or breaks off.
+fn tiff_number(file: &[u8], at: usize, n: usize) -> Option<usize> {
+    let bytes = file.get(at..at.checked_add(n)?)?;
+    let fold = |sum: usize, byte: &u8| sum << 8 | usize::from(*byte);
+    match file.get(..4) {
+        Some(b"II*\0") => Some(bytes.iter().rev().fold(0, fold)),
+        Some(b"MM\0*") => Some(bytes.iter().fold(0, fold)),
+        _ => None,
+    }
+}
+
 /// How many pages a TIFF has, as far as its list of directories goes; 0 for another file.
 fn tiff_pages(file: &[u8]) -> usize {
     /// No more are counted: a list may have a loop.
     const MOST: usize = 1000;
-    let little = match file.get(..4) {
-        Some(b"II*\0") => true,
-        Some(b"MM\0*") => false,
-        _ => return 0,
-    };
-    let bytes = |at: usize, n: usize| {
-        let bytes = file.get(at..at.checked_add(n)?)?;
-        let fold = |sum: usize, byte: &u8| sum << 8 | usize::from(*byte);
-        Some(if little {
-            bytes.iter().rev().fold(0, fold)
-        } else {
-            bytes.iter().fold(0, fold)
-        })
-    };
-    let mut next = bytes(4, 4);
+    let number = |at, n| tiff_number(file, at, n);
+    let mut next = number(4, 4);
     let mut pages = 0;
     while let Some(at) = next.filter(|&at| at != 0 && pages < MOST) {
         pages += 1;
-        next = bytes(at, 2).and_then(|entries| bytes(at + 2 + 12 * entries, 4));
+        next = number(at, 2).and_then(|entries| number(at + 2 + 12 * entries, 4));
     }
     pages
+}
+
+/// How many samples a pixel of a TIFF's first page has, if the file says so.
+fn tiff_samples(file: &[u8]) -> Option<usize> {
+    const SAMPLES: usize = 277;
+    let number = |at, n| tiff_number(file, at, n);
+    let directory = number(4, 4)?;
+    let mut entries = (0..number(directory, 2)?).map(|i| directory + 2 + 12 * i);
+    let entry = entries.find(|&at| number(at, 2) == Some(SAMPLES))?;
+    number(entry + 8, 2)
 }
 
 /// The picture with 1, 3 or 4 channels.

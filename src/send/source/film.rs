@@ -1,13 +1,16 @@
 //! A film: a file, a pipe or an address.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{mem, panic};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use shm_frame::Shape;
 
-use super::{Next, RATE, Source};
-use crate::av::{Reader, Wanted};
+use super::{Next, RATE, SLICE, Source};
+use crate::av::{Cancel, Decoded, Picture, Reader, Wanted};
 use crate::console::Console;
 use crate::send::args::{Args, Rate};
 use crate::send::outlet::{Outlet, Written};
@@ -20,22 +23,24 @@ const STEP: Duration = Duration::from_secs(3600);
 /// How far a frame's duration may be from the step to the next frame, since some films count in ms.
 const ROUNDING: Duration = Duration::from_millis(2);
 
+/// A film, which a thread of its own reads: however long that takes, the segment is looked after.
 pub(crate) struct Video {
     path: PathBuf,
-    reader: Reader,
-    /// The first frame was decoded at the opening, and not sent yet.
+    thread: Reading,
+    /// The current frame.
+    picture: Picture,
+    /// It is the first one, which was decoded at the opening, and was not sent yet.
     fresh: bool,
-    steps: Steps,
     /// The current frame's time, from the film's beginning.
     at: Duration,
-    /// Where to begin.
-    start: Duration,
     shape: Shape,
     /// The film's own.
     rate: Rate,
     /// What was asked for instead.
     asked: Option<Rate>,
-    repeat: bool,
+    is_live: bool,
+    /// About how many frames there are, if they end.
+    frames: Option<u64>,
     /// When its recording began, if frames are sent with the time at which they were taken.
     recorded_ns: Option<u64>,
 }
@@ -47,12 +52,6 @@ impl Video {
             eight_bit: args.depth.is_some(),
         };
         let mut reader = Reader::open(path.as_os_str(), wanted)?;
-        if let Some(bits) = reader.picture().lost_bits()? {
-            console.note(&format!(
-                "--video {}: its {bits} bits are scaled to 8",
-                path.display()
-            ));
-        }
         if args.repeat && !reader.can_start_over() {
             bail!("--loop: it cannot be started over, since it is no file");
         }
@@ -65,18 +64,36 @@ impl Video {
             fps,
             period: Some(Duration::from_secs_f64(fps.recip())),
         });
-        Ok(Self {
-            path: path.to_owned(),
-            fresh: true,
+        let ends = !args.repeat && !reader.is_live();
+        let frames = reader.frames().filter(|_| ends);
+        let frames = frames.map(|frames| left(frames, reader.length(), start));
+        let (recorded_ns, is_live) = (reader.recorded_ns(), reader.is_live());
+        let mut film = Film {
             steps: Steps::new(rate.period.unwrap_or_default(), reader.may_jump()),
             at: start,
             start,
-            shape: reader.picture().shape()?,
-            recorded_ns: reader.recorded_ns().filter(|_| args.captured),
+            repeat: args.repeat,
             reader,
+        };
+        let picture = Picture::new(film.take()?.0, wanted);
+        if let Some(bits) = picture.lost_bits()? {
+            console.note(&format!(
+                "--video {}: its {bits} bits are scaled to 8",
+                path.display()
+            ));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            shape: picture.shape()?,
+            picture,
+            fresh: true,
+            at: start,
             rate,
             asked: args.fps,
-            repeat: args.repeat,
+            is_live,
+            frames,
+            recorded_ns: recorded_ns.filter(|_| args.captured),
+            thread: Reading::start(film),
         })
     }
 
@@ -86,7 +103,208 @@ impl Video {
 
     /// Whether frames are sent as they come, and not by their time stamps.
     pub(crate) fn is_live(&self) -> bool {
-        self.reader.is_live() && self.asked.is_none()
+        self.is_live && self.asked.is_none()
+    }
+
+    /// The time between two frames when they are sent.
+    fn paced(&self, step: Duration) -> Option<Duration> {
+        match self.asked {
+            Some(asked) => asked.period,
+            None if self.is_live() => None,
+            None => Some(step),
+        }
+    }
+}
+
+/// The frames that are left after the beginning of a film was passed over.
+fn left(frames: u64, length: Option<Duration>, start: Duration) -> u64 {
+    let length = length.unwrap_or_default();
+    if start.is_zero() || length <= start {
+        return frames;
+    }
+    let left = 1.0 - start.as_secs_f64() / length.as_secs_f64();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "for people"
+    )]
+    let left = (frames as f64 * left).round() as u64;
+    left.max(1)
+}
+
+impl Source for Video {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn frames(&self) -> Option<u64> {
+        self.frames
+    }
+
+    fn can_skip(&self) -> bool {
+        true
+    }
+
+    fn next(&mut self) -> Result<Next> {
+        if mem::take(&mut self.fresh) {
+            return Ok(Next::Frame(self.paced(Duration::ZERO)));
+        }
+        let shot = match self.thread.next() {
+            // Because of the signal.
+            Err(_) if stop::requested() => return Ok(Next::Nothing),
+            shot => shot.with_context(|| format!("--video {}", self.path.display()))?,
+        };
+        Ok(match shot {
+            None => Next::Nothing,
+            Some(Shot::Frame { decoded, at, step }) => {
+                self.picture.set(decoded);
+                self.at = at;
+                Next::Frame(self.paced(step))
+            }
+            Some(Shot::End(last)) => Next::End(self.paced(last)),
+        })
+    }
+
+    fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
+        if let Some(begin) = self.recorded_ns {
+            let since = u64::try_from(self.at.as_nanos()).unwrap_or(0);
+            outlet.set_captured_ns(begin.saturating_add(since));
+        }
+        self.shape = self.picture.shape()?;
+        outlet
+            .fill(self.shape, |pixels| {
+                self.picture.write(pixels)?;
+                Ok(true)
+            })
+            .with_context(|| format!("--video {}", self.path.display()))
+    }
+}
+
+/// What is read of a film.
+enum Shot {
+    Frame {
+        decoded: Decoded,
+        /// Its time, from the film's beginning.
+        at: Duration,
+        /// The time since the last frame.
+        step: Duration,
+    },
+    /// There are no more. The last one is to be seen so long.
+    End(Duration),
+}
+
+/// The thread that reads a film, one frame ahead.
+struct Reading {
+    shots: Option<Receiver<Result<Shot>>>,
+    cancel: Cancel,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reading {
+    fn start(mut film: Film) -> Self {
+        let (hand_over, shots) = mpsc::sync_channel(0);
+        Self {
+            cancel: film.reader.cancel(),
+            thread: Some(thread::spawn(move || {
+                while let Some(shot) = film.next().transpose() {
+                    let is_last = !matches!(shot, Ok(Shot::Frame { .. }));
+                    if hand_over.send(shot).is_err() || is_last {
+                        break;
+                    }
+                }
+            })),
+            shots: Some(shots),
+        }
+    }
+
+    /// Waits for the next frame, or the end, for [`SLICE`] at most.
+    fn next(&mut self) -> Result<Option<Shot>> {
+        let shots = self.shots.as_ref().context("the film was closed")?;
+        match shots.recv_timeout(SLICE) {
+            Ok(shot) => shot.map(Some),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+                    panic::resume_unwind(panic);
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Drop for Reading {
+    /// FFmpeg must not run while the process ends. A read that cannot be ended, as of a disk that
+    /// does not answer, is not waited for.
+    fn drop(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        const SLICE: Duration = Duration::from_millis(2);
+        self.cancel.request();
+        self.shots = None;
+        let end = Instant::now() + PATIENCE;
+        let runs = || {
+            self.thread
+                .as_ref()
+                .is_some_and(|thread| !thread.is_finished())
+        };
+        while runs() && Instant::now() < end {
+            thread::sleep(SLICE);
+        }
+    }
+}
+
+/// A film that is being read.
+struct Film {
+    reader: Reader,
+    steps: Steps,
+    /// The current frame's time, from the film's beginning.
+    at: Duration,
+    /// Where to begin.
+    start: Duration,
+    repeat: bool,
+}
+
+impl Film {
+    /// Reads the next frame, or the end. `None`: the end was asked for.
+    fn next(&mut self) -> Result<Option<Shot>> {
+        let mut over = None;
+        if !self.reader.decode()? {
+            if self.reader.cancel().is_requested() {
+                return Ok(None);
+            }
+            let last = self.steps.last();
+            self.at += last;
+            self.check_end()?;
+            if !self.repeat {
+                return Ok(Some(Shot::End(last)));
+            }
+            if !self.reader.go_to(self.start)? {
+                ensure!(
+                    self.reader.cancel().is_requested(),
+                    "cannot be started over"
+                );
+                return Ok(None);
+            }
+            self.at = self.start;
+            self.steps.begin();
+            over = Some(last);
+        }
+        let (decoded, told) = self.take()?;
+        if over.is_none() {
+            self.at += told;
+        }
+        Ok(Some(Shot::Frame {
+            decoded,
+            at: self.at,
+            step: over.unwrap_or(told),
+        }))
+    }
+
+    /// Takes the frame that was decoded, and the step to it.
+    fn take(&mut self) -> Result<(Decoded, Duration)> {
+        let step = self.steps.next(self.reader.time(), self.reader.duration());
+        Ok((self.reader.take()?, step))
     }
 
     /// Fails if the film ended long before the length that it claims. The claim may be a little
@@ -108,95 +326,6 @@ impl Video {
             }
             _ => Ok(()),
         }
-    }
-
-    fn next(&mut self) -> Result<Next> {
-        let first = std::mem::take(&mut self.fresh);
-        let mut step = None;
-        if !first && !self.reader.decode()? {
-            if stop::requested() {
-                return Ok(Next::Nothing);
-            }
-            let last = self.steps.last();
-            self.at += last;
-            self.check_end()?;
-            if !self.repeat {
-                return Ok(Next::End(self.paced(last)));
-            }
-            if !self.reader.go_to(self.start)? {
-                return Ok(Next::Nothing);
-            }
-            self.at = self.start;
-            self.steps.begin();
-            step = Some(last);
-        }
-        let told = self.steps.next(self.reader.time(), self.reader.duration());
-        if !first && step.is_none() {
-            self.at += told;
-        }
-        Ok(Next::Frame(self.paced(step.unwrap_or(told))))
-    }
-
-    /// The time between two frames when they are sent.
-    fn paced(&self, step: Duration) -> Option<Duration> {
-        match self.asked {
-            Some(asked) => asked.period,
-            None if self.is_live() => None,
-            None => Some(step),
-        }
-    }
-}
-
-impl Source for Video {
-    fn shape(&self) -> Shape {
-        self.shape
-    }
-
-    fn frames(&self) -> Option<u64> {
-        if self.repeat || self.reader.is_live() {
-            return None;
-        }
-        let frames = self.reader.frames()?;
-        let length = self.reader.length().unwrap_or_default();
-        if self.start.is_zero() || length <= self.start {
-            return Some(frames);
-        }
-        let left = 1.0 - self.start.as_secs_f64() / length.as_secs_f64();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            clippy::cast_sign_loss,
-            reason = "for people"
-        )]
-        Some((frames as f64 * left).round().max(1.0) as u64)
-    }
-
-    fn can_skip(&self) -> bool {
-        true
-    }
-
-    fn next(&mut self) -> Result<Next> {
-        let next = Video::next(self);
-        if next.is_err() && stop::requested() {
-            // Because of the signal.
-            return Ok(Next::Nothing);
-        }
-        next.with_context(|| format!("--video {}", self.path.display()))
-    }
-
-    fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
-        if let Some(begin) = self.recorded_ns {
-            let since = u64::try_from(self.at.as_nanos()).unwrap_or(0);
-            outlet.set_captured_ns(begin.saturating_add(since));
-        }
-        let picture = self.reader.picture();
-        self.shape = picture.shape()?;
-        outlet
-            .fill(self.shape, |pixels| {
-                picture.write(pixels)?;
-                Ok(true)
-            })
-            .with_context(|| format!("--video {}", self.path.display()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where frames come from.
 
 mod camera;
+pub(super) mod cameras;
 mod decode;
 mod film;
 mod mcap;
@@ -24,7 +25,7 @@ use self::mcap::Replay;
 use self::pictures::{Pictures, Still};
 use self::raw::Raw;
 use self::test_picture::TestPicture;
-use crate::send::args::{Args, Rate};
+use crate::send::args::{self, Args, Rate};
 use crate::send::outlet::{Outlet, Written};
 
 /// How long to wait at a time, so that signals are answered and the segment is looked after.
@@ -128,7 +129,7 @@ pub(crate) fn open(args: &Args, console: &Console) -> Result<Opened> {
             describe(args.fps.unwrap_or_else(|| video.rate()))
         };
         Ok((Box::new(video), rate))
-    } else if let Some(path) = &args.camera {
+    } else if let Some(args::Camera::Device(path)) = &args.camera {
         let context = || format!("--camera {}", path.display());
         let camera = Camera::open(path, args.size, args.fps, args.channels, args.captured);
         let (camera, rate) = camera.with_context(context)?;

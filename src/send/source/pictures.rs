@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use glob::MatchOptions;
 use opencv::imgcodecs;
 use shm_frame::Shape;
@@ -17,6 +17,7 @@ use super::{Next, Source};
 use crate::console::Console;
 use crate::send::args::Args;
 use crate::send::outlet::{Outlet, Written};
+use crate::{input, stop};
 
 /// One picture, sent again and again.
 pub(crate) struct Still {
@@ -31,7 +32,7 @@ impl Still {
         console: &Console,
         period: Option<Duration>,
     ) -> Result<Self> {
-        let decoded = read(path, wanted(args))?;
+        let decoded = read(path, wanted(args), || Ok(()))?;
         if !decoded.note.is_empty() {
             console.note(&format!("--image {}: {}", path.display(), decoded.note));
         }
@@ -59,7 +60,8 @@ pub(crate) struct Pictures {
     paths: Vec<PathBuf>,
     /// How many of them were gone through.
     passed: usize,
-    /// The shape of the first one.
+    /// The first one, before it was sent: a pipe can be read only once.
+    first: Option<Decoded>,
     shape: Shape,
     wanted: Wanted,
     period: Option<Duration>,
@@ -88,9 +90,10 @@ impl Pictures {
         }
         let first = &paths[0];
         let wanted = wanted(args);
-        let shape = read(first, wanted).with_context(|| flag(first))?.shape;
+        let first = read(first, wanted, || Ok(())).with_context(|| flag(first))?;
         Ok(Self {
-            shape,
+            shape: first.shape,
+            first: Some(first),
             paths,
             passed: 0,
             wanted,
@@ -129,11 +132,18 @@ impl Source for Pictures {
 
     fn send(&mut self, outlet: &mut Outlet) -> Result<Option<Written>> {
         let path = &self.paths[self.passed - 1];
+        let read = match self.first.take() {
+            Some(first) => Ok(first),
+            None => read(path, self.wanted, || outlet.tend()),
+        };
+        if read.is_err() && stop::requested() {
+            return Ok(None);
+        }
         let Decoded {
             pixels,
             shape,
             note,
-        } = read(path, self.wanted).with_context(|| flag(path))?;
+        } = read.with_context(|| flag(path))?;
         if !note.is_empty() && note != self.said {
             self.console.note(&format!("{}: {note}", flag(path)));
             self.said = note;
@@ -142,9 +152,19 @@ impl Source for Pictures {
     }
 }
 
-/// Reads and decodes a file.
-fn read(path: &Path, wanted: Wanted) -> Result<Decoded> {
-    decode(&fs::read(path)?, wanted)
+/// Reads and decodes a file. Calls `wait` now and then while a pipe gives nothing.
+fn read(path: &Path, wanted: Wanted, mut wait: impl FnMut() -> Result<()>) -> Result<Decoded> {
+    let file = input::open(path)?;
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        ensure!(!stop::requested(), "a signal ended the wait for it");
+        match input::read(&file, &mut buffer)? {
+            None => wait()?,
+            Some(0) => return decode(&bytes, wanted),
+            Some(read) => bytes.extend_from_slice(&buffer[..read]),
+        }
+    }
 }
 
 /// The beginning of errors.

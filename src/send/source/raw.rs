@@ -1,18 +1,17 @@
 //! Frames from stdin, as they are.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shm_frame::Shape;
 
 use super::{Next, SLICE, Source};
+use crate::input;
 use crate::send::outlet::{Outlet, Written};
 use crate::stop;
 use crate::units::counted;
@@ -50,26 +49,9 @@ fn interrupted() -> bool {
     stop::requested()
 }
 
-/// Reads once, waiting at most for [`SLICE`]. `None`: nothing came yet; 0: the pipe ended.
-fn read(mut stdin: &File, buffer: &mut [u8]) -> Result<Option<usize>> {
-    let mut polled = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-    let slice = PollTimeout::try_from(SLICE)?;
-    match poll(&mut polled, slice) {
-        Ok(0) | Err(Errno::EINTR) => return Ok(None),
-        Ok(_) => {}
-        Err(error) => return Err(error).context("cannot wait for stdin"),
-    }
-    match stdin.read(buffer) {
-        Ok(read) => Ok(Some(read)),
-        // A process that shares stdin may have made it non-blocking, or read these bytes first.
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-            ) =>
-        {
-            Ok(None)
-        }
+/// Reads once. `None`: nothing came yet; 0: the pipe ended.
+fn read(stdin: &File, buffer: &mut [u8]) -> Result<Option<usize>> {
+    match input::read(stdin, buffer) {
         // Another process truncated the segment, whose slot the buffer is. Unlike the kernel, a
         // touch gets other memory in its place; the frame is lost, and the next one in the pipe is
         // not.
@@ -77,7 +59,7 @@ fn read(mut stdin: &File, buffer: &mut [u8]) -> Result<Option<usize>> {
             buffer.fill(0);
             Ok(None)
         }
-        Err(error) => Err(error).context("cannot read stdin"),
+        read => read.context("cannot read stdin"),
     }
 }
 

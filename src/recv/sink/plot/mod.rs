@@ -14,10 +14,10 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Rectangle};
 use plotters::prelude::{BindKeyPoints, DrawingBackend, IntoLogRange, SVGBackend};
 use plotters::style::{BLACK, Color, RGBColor};
-use shm_frame::Frame;
+use shm_frame::{Frame, Name};
 
 use self::canvas::Canvas;
-use super::Sink;
+use super::{Shared, Sink, own_path};
 use crate::recv::args::Args;
 use crate::recv::histogram::{self, Bin};
 use crate::recv::tally::Tally;
@@ -57,13 +57,24 @@ struct Point {
     max: f64,
 }
 
-pub(super) fn open(args: &Args) -> Result<Option<Box<dyn Sink>>> {
-    let Some(path) = &args.plot else {
-        return Ok(None);
-    };
-    // A wrong path is an error now, not after a long run.
-    fs::write(path, "").with_context(|| format!("--plot {}", path.display()))?;
-    Ok(Some(Box::new(Plot::new(path.clone(), String::new()))))
+/// Draws a file for each stream.
+struct Plots {
+    path: PathBuf,
+    several: bool,
+}
+
+pub(super) fn prepare(args: &Args, several: bool) -> Result<Option<Box<dyn Shared>>> {
+    let plots = args.plot.clone().map(|path| Plots { path, several });
+    Ok(plots.map(|plots| Box::new(plots) as Box<dyn Shared>))
+}
+
+impl Shared for Plots {
+    fn open(&self, stream: &Name) -> Result<Box<dyn Sink>> {
+        let path = own_path(&self.path, stream, self.several);
+        // A wrong path is an error now, not after a long run.
+        fs::write(&path, "").with_context(|| format!("--plot {}", path.display()))?;
+        Ok(Box::new(Plot::new(path, stream.to_string())))
+    }
 }
 
 impl Sink for Plot {
@@ -152,7 +163,10 @@ impl Plot {
             self.draw(&(&mut canvas).into_drawing_area(), &title, &bins)?;
             canvas.png()?
         };
-        Ok(fs::write(&self.path, bytes)?)
+        Ok(fs::write(&self.path, bytes).inspect_err(|_| {
+            // Leave no half drawing.
+            let _ = fs::remove_file(&self.path);
+        })?)
     }
 
     fn draw<B: DrawingBackend>(
