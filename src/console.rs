@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -20,6 +20,8 @@ struct Inner {
     screen: Option<Arc<Screen>>,
     /// Messages go above the screen, because both are on the same terminal.
     above: bool,
+    /// The status lines, one for each stream.
+    lines: Mutex<Vec<Line>>,
 }
 
 /// What the flags say about a command's words.
@@ -51,6 +53,7 @@ impl Console {
             settings,
             screen,
             above,
+            lines: Mutex::default(),
         }))
     }
 
@@ -94,6 +97,17 @@ impl Console {
         }
     }
 
+    /// Tells of a stretch of time: as JSON, or as text unless `--quiet`.
+    pub(crate) fn interval(&self, event: &impl Serialize, text: &str) -> Result<()> {
+        if self.0.settings.json {
+            self.json(event)
+        } else if self.0.settings.quiet {
+            Ok(())
+        } else {
+            self.result(text)
+        }
+    }
+
     /// Tells what happens now and then: as JSON on stdout, and as a message on stderr.
     pub(crate) fn event(&self, event: &impl Serialize, text: &str) -> Result<()> {
         if self.0.settings.json {
@@ -129,10 +143,15 @@ impl Console {
         }
     }
 
-    /// Changes the status line, if there is one.
-    pub(crate) fn status(&self, line: Line) {
+    /// Changes one of the status lines, if there are any.
+    pub(crate) fn status(&self, number: usize, line: Line) {
         if let Some(screen) = &self.0.screen {
-            screen.status(line);
+            let mut lines = self.0.lines.lock().expect("nobody panics while holding it");
+            if lines.len() <= number {
+                lines.resize(number + 1, Line(Vec::new()));
+            }
+            lines[number] = line;
+            screen.status(lines.clone());
         }
     }
 

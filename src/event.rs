@@ -98,6 +98,8 @@ pub(crate) enum RecvLine<'a> {
     },
     /// A frame was received.
     Frame {
+        /// The segment's name, with its leading slash.
+        name: String,
         /// The sender's number of the frame; without a control page the receiver's own, from 1.
         frame: u64,
         /// Pixels per row.
@@ -135,6 +137,8 @@ pub(crate) enum RecvLine<'a> {
     },
     /// Frames have a shape that `--width`, `--height` and `--channels` exclude; once per change.
     Mismatch {
+        /// The segment's name, with its leading slash.
+        name: String,
         /// The flags' values; null for a flag that was not given.
         expected: Dimensions<Option<i32>>,
         /// The shape of the frame that was passed over.
@@ -142,11 +146,37 @@ pub(crate) enum RecvLine<'a> {
     },
     /// A frame could not be used and was thrown away; once per reason.
     Discarded {
+        /// The segment's name, with its leading slash.
+        name: String,
         /// The reason, for people.
         why: &'a str,
     },
-    /// The last line: all frames together.
+    /// A stretch of time is over, with `--interval`, instead of a line for each frame.
+    Interval {
+        /// The segment's name, with its leading slash.
+        name: String,
+        /// How long it was, in s.
+        seconds: f64,
+        /// Frames that were received.
+        frames: u64,
+        /// Received frames per second, of the time from frame to frame; 0 for fewer than two.
+        fps: f64,
+        /// Pixels received per second, in MB (10^6 bytes).
+        mb_per_s: f64,
+        /// Frames that were published meanwhile and never seen here.
+        skipped: u64,
+        /// Copies that the sender overwrote meanwhile: noticed, and thrown away.
+        torn: u64,
+        /// How `delay_ms` spreads, in ms, without frames that were found; null without others.
+        delay_ms: Option<Quantiles>,
+        /// How much the delays of one frame and the next differ, on average, in ms; null for fewer
+        /// than two.
+        jitter_ms: Option<f64>,
+    },
+    /// The last line: all frames together; one for each stream.
     Summary {
+        /// The segment's name, with its leading slash.
+        name: String,
         /// Frames that were received.
         frames: u64,
         /// From the first frame to the last one, in s.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | sending | `send` |
 //! | receiving | `recv` |
+//! | the quick and the full program of each command | `front` |
 //! | words for the user: results, events, messages | `console`, over `stdio` |
 //! | every line of `--json` | `event` |
 //! | what to do about an error of the library | `remedy` |
@@ -12,14 +13,17 @@
 //! | files and pipes, read so that a signal can end it | `input` |
 //! | numbers with units, and how times spread | `units` |
 //! | values of flags that both commands have | `parse` |
+//! | what TAB completes | `complete` |
 //! | frames as OpenCV's images | `picture` |
 //! | a window | `window` |
 //! | the bottom of a terminal: a picture, a status line, keys | `terminal` |
 
 mod av;
+mod complete;
 mod console;
 mod event;
 mod exit;
+mod front;
 mod input;
 mod parse;
 mod picture;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 /// The value of `--channels`: 1 gray, 3 BGR, 4 BGRA.
-pub(crate) fn channels(text: &str) -> Result<u8, String> {
-    match text.parse() {
-        Ok(channels @ (1 | 3 | 4)) => Ok(channels),
-        _ => Err("not 1, 3 or 4".to_owned()),
-    }
+pub(crate) fn channels() -> impl TypedValueParser<Value = u8> {
+    PossibleValuesParser::new(["1", "3", "4"]).try_map(|text| text.parse::<u8>())
 }
 
 /// A number of seconds, 0 or more.

@@ -1,5 +1,7 @@
 //! Numbers as people read them, and how many times spread, in bounded memory.
 
+use std::time::{Duration, Instant};
+
 use hdrhistogram::Histogram;
 
 use crate::event::Quantiles;
@@ -44,6 +46,43 @@ impl Spread {
             p99: quantile(0.99),
             max: ms(max),
         })
+    }
+}
+
+/// Frames per second, lately.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Since when frames are counted, and how many came after that.
+    counted: Option<(Instant, u64)>,
+    /// The result of the last count.
+    fps: Option<f64>,
+}
+
+impl Pace {
+    /// How long one count takes.
+    const SPAN: Duration = Duration::from_millis(500);
+
+    pub(crate) fn add(&mut self, now: Instant) {
+        let (since, frames) = self.counted.map_or((now, 0), |(since, n)| (since, n + 1));
+        let elapsed = now - since;
+        self.counted = if elapsed < Self::SPAN {
+            Some((since, frames))
+        } else {
+            self.fps = Some(rate(frames, elapsed.as_secs_f64()));
+            Some((now, 0))
+        };
+    }
+
+    pub(crate) fn fps(&self) -> f64 {
+        let Some((since, frames)) = self.counted else {
+            return 0.0;
+        };
+        let elapsed = since.elapsed();
+        match self.fps {
+            Some(fps) if elapsed < 2 * Self::SPAN => fps,
+            // During the first count, and after a long pause.
+            _ => rate(frames, elapsed.as_secs_f64()),
+        }
     }
 }
 

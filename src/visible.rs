@@ -155,7 +155,7 @@ fn is_visible(format: Format) -> bool {
         }
 }
 
-fn converted(image: &Mat, code: i32) -> Result<Mat> {
+pub(crate) fn converted(image: &Mat, code: i32) -> Result<Mat> {
     let mut out = Mat::default();
     imgproc::cvt_color_def(image, &mut out, code)?;
     Ok(out)
@@ -201,6 +201,22 @@ pub(crate) fn value(element: Element, bytes: &[u8]) -> f64 {
         Element::F64 => f64::from_le_bytes(first(bytes)),
         Element::F16 => half::f16::from_le_bytes(first(bytes)).into(),
     }
+}
+
+/// The values of a frame's pixel, as text. `None`: it has no such pixel.
+pub(crate) fn pixel(pixels: &[u8], shape: Shape, x: usize, y: usize) -> Option<String> {
+    let format = shape.format();
+    let (element, bytes) = (format.element(), format.pixel_bytes());
+    let (width, height) = (shape.width(), shape.height());
+    let inside =
+        i64::try_from(x).ok()? < i64::from(width) && i64::try_from(y).ok()? < i64::from(height);
+    let begin = (y * usize::try_from(width).ok()? + x) * bytes;
+    let pixel = pixels.get(begin..begin + bytes).filter(|_| inside)?;
+    let values = pixel.chunks_exact(element.bytes());
+    let values: Vec<_> = values
+        .map(|bytes| value(element, bytes).to_string())
+        .collect();
+    Some(values.join(" "))
 }
 
 /// A number in few digits.

@@ -82,7 +82,7 @@ fn help_names_every_flag_and_the_default_name() {
         for flag in flags.split(' ') {
             help.assert_stdout(&format!("--{flag}"));
         }
-        help.assert_stdout("/mmaptest_shm");
+        help.assert_stdout("/frame");
         assert_eq!(help.stderr(), "");
         let mut version = run(Command::new(program).arg("--version"));
         version.ends_with(0);

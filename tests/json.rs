@@ -229,6 +229,19 @@ fn print_events(printed: &mut Printed) {
     list.ends_with(0);
     printed.lines("shm-send --camera list", &list);
 
+    drop(sender);
+
+    // Intervals, with frames and without.
+    let mut sender = send(&name, "--json --fps 100");
+    let mut receiver = recv(&name, "--json --interval 0.2");
+    receiver.wait_for_events("interval", 2);
+    sender.interrupt();
+    receiver.wait_for_events("closed", 1);
+    let intervals = receiver.events("interval").len();
+    receiver.wait_for_events("interval", intervals + 2);
+    receiver.interrupt();
+    printed.events("shm-recv", &receiver);
+
     // Summaries without a frame.
     let mut receiver = recv(&name, "--json --timeout 0.1");
     receiver.ends_with(1);

@@ -3,76 +3,12 @@ mod common;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::PathBuf;
 use std::process::Command;
 
-use common::{Json as _, RECV, SEND, needs};
+use common::{Json as _, RECV, Shm, needs};
 use serde_json::Value;
 use shm_frame::FrameHeader;
 use shm_frame_testing::Program;
-
-/// A mount namespace with an empty /dev/shm.
-struct Shm(Program);
-
-impl Shm {
-    fn new() -> Self {
-        let script = "mount -t tmpfs -o size=64m tmpfs /dev/shm && echo ready && exec sleep 600";
-        let mut holder = Program::start(Command::new("unshare").args([
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            script,
-        ]));
-        holder.wait_for("ready");
-        Self(holder)
-    }
-
-    /// A command in it, to be started.
-    fn command(&self, program: &str, args: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.env_remove("DISPLAY");
-        // Without --wd, so that the program keeps this process's directory.
-        command.args(["--user", "--preserve-credentials", "--mount", "--target"]);
-        command.args([&self.0.pid().to_string(), program]);
-        command.args(args.split_whitespace());
-        command
-    }
-
-    fn run(&self, args: &str) -> Program {
-        let mut program = Program::start(&mut self.command(RECV, args));
-        program.ends_with(0);
-        program
-    }
-
-    /// A sender that has published frames.
-    fn sender(&self, args: &str) -> Program {
-        let mut sender = Program::start(&mut self.command(SEND, &format!("--json {args}")));
-        sender.wait_for_events("sent", 3);
-        sender
-    }
-
-    /// The line of `--list --json` with this name.
-    fn listed(&self, name: &str) -> Option<Value> {
-        let mut lines = self.run("--list --json").json();
-        lines.retain(|line| line["name"] == name);
-        lines.pop()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root/dev/shm/{name}", self.0.pid()))
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path("")).unwrap();
-        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
-        let mut names: Vec<_> = entries
-            .map(|entry| name(entry).into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-}
 
 /// A header and pixels, as senders without a control page make it.
 fn plain(width: i32, height: i32, extra: usize) -> Vec<u8> {
@@ -114,7 +50,7 @@ fn a_live_sender_is_listed_with_its_numbers_and_receivers() {
         assert_eq!(listed[field], expected, "{field}: {listed}");
     }
     let fps = listed["fps"].as_f64().unwrap();
-    assert!(fps > 0.0 && fps < 60.0, "{listed}");
+    assert!(fps > 5.0 && fps < 1000.0, "{listed}");
     assert!(listed["age_ms"].as_f64().unwrap() >= 0.0, "{listed}");
 
     let table = shm.run("--list");
@@ -146,7 +82,7 @@ fn the_rate_of_slow_and_of_fast_senders_is_listed() {
         return;
     }
     let shm = Shm::new();
-    for (fps, least, most) in [("4", 0.5, 4.5), ("0", 60.0, 1e7)] {
+    for (fps, least, most) in [("4", 0.5, 40.0), ("0", 60.0, 1e7)] {
         let mut sender = shm.sender(&format!("--name /rate --size 64x48 --fps {fps}"));
         let listed = shm.listed("/rate").unwrap();
         let told = listed["fps"].as_f64().unwrap();

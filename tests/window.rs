@@ -580,6 +580,221 @@ fn without_a_display_a_window_is_an_error_and_auto_is_none() {
 }
 
 #[test]
+fn without_a_window_manager_the_window_has_the_keys_and_each_of_them_counts() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    let mut display = Display::start();
+    let name = TestName::new("window-keys");
+    let _sender = sender(&name);
+    let mut receiver = receiver(&display, &name);
+    let window = display.window(&format!("shm-recv {}", name.as_str()));
+    let picture = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();
+    let caption = |display: &Display| {
+        let shot = display.screenshot(&window);
+        let part = |mat: &Mat| Mat::roi(mat, CAPTION).unwrap().clone_pointee();
+        if shot.size().unwrap() != picture.size().unwrap() {
+            return 0.0;
+        }
+        difference(&part(&shot), &part(&picture)).unwrap_or(0.0)
+    };
+    receiver.wait_until("the numbers are there", |_| caption(&display) > 20.0);
+    // Nobody gave it the focus, and the pointer is elsewhere.
+    display.tool("xdotool", &["mousemove", "1200", "780"]);
+    display.tool("xdotool", &["key", "--delay", "0", "h", "h", "h"]);
+    receiver.wait_until("they are hidden", |_| caption(&display) < 3.0);
+    // The whole display, and back.
+    display.tool("xdotool", &["key", "f"]);
+    receiver.wait_until("it fills the display", |_| {
+        let shot = display.screenshot(&window);
+        (shot.cols(), shot.rows()) == (1280, 800)
+    });
+    display.tool("xdotool", &["key", "f"]);
+    receiver.wait_until("it is as before", |_| {
+        let shot = display.screenshot(&window);
+        (shot.cols(), shot.rows()) == (640, 404)
+    });
+    display.tool("xdotool", &["key", "q"]);
+    receiver.ends_with(0);
+}
+
+#[test]
+fn the_wheel_zooms_into_what_is_under_the_cursor_and_its_value_is_told() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    let mut shown = Shown::new("window-zoom");
+    shown.key("h");
+    shown.wait_until("there are no numbers", |shown| {
+        shown.differs(CAPTION).is_some_and(|levels| levels < 3.0)
+    });
+    // Four steps: four times as large.
+    shown.display.tool(
+        "xdotool",
+        &["mousemove", "--window", &shown.window, "320", "202"],
+    );
+    shown
+        .display
+        .tool("xdotool", &["click", "--repeat", "4", "4"]);
+    let part = Mat::roi(&shown.picture, Rect::new(240, 152, 160, 101)).unwrap();
+    let mut zoomed = Mat::default();
+    let size = Size::new(640, 404);
+    imgproc::resize(&part, &mut zoomed, size, 0.0, 0.0, imgproc::INTER_NEAREST).unwrap();
+    let is = |shown: &Shown, picture: &Mat| {
+        let part = |mat: &Mat| Mat::roi(mat, BELOW).unwrap().clone_pointee();
+        let shot = shown.screenshot();
+        shot.size().unwrap() == size
+            && difference(&part(&shot), &part(picture)).is_some_and(|levels| levels < 3.0)
+    };
+    shown.wait_until("the middle is enlarged", |shown| is(shown, &zoomed));
+    shown.wait_until("the pixel's value is told", |shown| {
+        let top = |mat: &Mat| Mat::roi(mat, CAPTION).unwrap().clone_pointee();
+        difference(&top(&shown.screenshot()), &top(&zoomed)).unwrap() > 10.0
+    });
+    shown.key("0");
+    let picture = shown.picture.clone();
+    shown.wait_until("the whole is shown", |shown| is(shown, &picture));
+}
+
+#[test]
+fn a_frozen_picture_goes_on_by_a_frame_at_a_time() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    let mut display = Display::start();
+    let name = TestName::new("window-step");
+    let gray = shape(64, 48, 1);
+    let options = SenderOptions::new().capacity(gray.bytes());
+    let mut sender = Sender::create(&name.name(), &options).unwrap();
+    let mut receiver = receiver(&display, &name);
+    let window = display.window(&format!("shm-recv {}", name.as_str()));
+    let level = |display: &Display| {
+        let shot = display.screenshot(&window);
+        core::mean_def(&Mat::roi(&shot, Rect::new(0, 100, 320, 100)).unwrap()).unwrap()[0]
+    };
+    // A frozen picture is not dimmed when it is old.
+    let is = |display: &Display, of: f64| (level(display) - of).abs() < 1.0;
+    sender.publish(gray, &vec![100; gray.bytes()]).unwrap();
+    receiver.wait_until("the first is shown", |_| {
+        is(&display, 100.0) || is(&display, 40.0)
+    });
+    display.tool("xdotool", &["key", "space"]);
+    receiver.wait_until("it is frozen", |_| is(&display, 100.0));
+    sender.publish(gray, &vec![200; gray.bytes()]).unwrap();
+    receiver.wait_for_events("frame", 2);
+    thread::sleep(Duration::from_millis(300));
+    assert!(is(&display, 100.0), "it is still the first");
+    display.tool("xdotool", &["key", "period"]);
+    receiver.wait_until("the second is shown", |_| is(&display, 200.0));
+    sender.publish(gray, &vec![50; gray.bytes()]).unwrap();
+    receiver.wait_for_events("frame", 3);
+    thread::sleep(Duration::from_millis(300));
+    assert!(is(&display, 200.0), "it is frozen all the same");
+}
+
+#[test]
+fn a_display_that_dies_ends_neither_the_receiving_nor_the_sending() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    let mut display = Display::start();
+    let (mut sender, _, name) = showing(&mut display, &["--image", PICTURE]);
+    let scratch = Scratch::new(&name);
+    let film = scratch.path().join("film.mkv");
+    let mut command = display.command(RECV);
+    command.args([
+        "--view",
+        "window",
+        "--json",
+        "--name",
+        name.as_str(),
+        "--record",
+    ]);
+    let mut receiver = Program::start(command.arg(&film));
+    receiver.wait_for_events("frame", 5);
+    display.window(&format!("shm-recv {}", name.as_str()));
+    display.server.signal("KILL");
+    for program in [&mut sender, &mut receiver] {
+        program.wait_for("nothing is shown any more");
+    }
+    let frames = receiver.events("frame").len();
+    receiver.wait_for_events("frame", frames + 10);
+    receiver.interrupt();
+    receiver.assert_stdout(r#""dropped":{"record":0}"#);
+    sender.interrupt();
+    assert!(film.metadata().unwrap().len() > 1000);
+}
+
+#[test]
+fn a_display_that_does_not_answer_is_given_up() {
+    let name = TestName::new("window-mute");
+    let _sender = sender(&name);
+    // It accepts connections, and that is all.
+    let number = 4000 + std::process::id() % 1000;
+    std::fs::create_dir_all("/tmp/.X11-unix").unwrap();
+    let socket = PathBuf::from(format!("/tmp/.X11-unix/X{number}"));
+    let mute = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let receiver = |view: &str, display: Option<String>, wayland: bool| {
+        let mut command = Command::new(RECV);
+        command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
+        command.envs(display.map(|display| ("DISPLAY", display)));
+        command.envs(wayland.then_some(("WAYLAND_DISPLAY", "wayland-0")));
+        command.args(["--view", view, "--count", "1", "--name", name.as_str()]);
+        Program::start(&mut command)
+    };
+    let display = || Some(format!(":{number}"));
+    let mut window = receiver("window", display(), false);
+    window.ends_with(1);
+    window.assert_stderr("does not answer: tried for 3 s");
+    let mut auto = receiver("auto", display(), false);
+    auto.ends_with(0);
+    auto.assert_stderr("shown nowhere: display");
+    let mut wayland = receiver("auto", None, true);
+    wayland.ends_with(0);
+    wayland.assert_stderr("start Xwayland");
+    drop(mute);
+    std::fs::remove_file(socket).unwrap();
+}
+
+#[test]
+fn several_streams_are_side_by_side_each_with_its_numbers() {
+    if !needs("Xvfb xdotool import") {
+        return;
+    }
+    let mut display = Display::start();
+    let (left, right) = (TestName::new("window-left"), TestName::new("window-right"));
+    let gray = shape(320, 240, 1);
+    let options = SenderOptions::new().capacity(gray.bytes());
+    let mut senders = [&left, &right].map(|name| Sender::create(&name.name(), &options).unwrap());
+    let mut command = display.command(RECV);
+    command.args(["--view", "window", "--json", left.as_str(), right.as_str()]);
+    let mut receiver = Program::start(&mut command);
+    let window = display.window(&format!("shm-recv {} {}", left.as_str(), right.as_str()));
+    receiver.wait_until("both are shown", |_| {
+        for (sender, level) in senders.iter_mut().zip([60, 180]) {
+            sender.publish(gray, &vec![level; gray.bytes()]).unwrap();
+        }
+        let shot = display.screenshot(&window);
+        if (shot.cols(), shot.rows()) != (640, 240) {
+            return false;
+        }
+        let mean = |x| {
+            let part = Rect::new(x, 100, 320, 140);
+            core::mean_def(&Mat::roi(&shot, part).unwrap()).unwrap()[0]
+        };
+        (mean(0) - 60.0).abs() < 1.0 && (mean(320) - 180.0).abs() < 1.0
+    });
+    display.tool("xdotool", &["key", "q"]);
+    receiver.ends_with(0);
+    let summaries = receiver.events("summary");
+    let names: Vec<_> = summaries
+        .iter()
+        .map(|line| line["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, [left.as_str(), right.as_str()]);
+}
+
+#[test]
 fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
     if !needs("Xvfb xdotool import xterm") {
         return;
@@ -611,7 +826,8 @@ fn a_terminal_that_draws_sixels_shows_the_picture_itself() {
         "100x40+0+0",
         "-e",
     ]);
-    command.args(["env", "-i", "TERM=xterm", RECV, "--name", name.as_str()]);
+    command.args(["env", "-i", "TERM=xterm", RECV, "--view", "terminal"]);
+    command.args(["--name", name.as_str()]);
     let mut xterm = Program::start(&mut command);
     let window = display.window("sixels");
     let picture = imgcodecs::imread(PICTURE, imgcodecs::IMREAD_COLOR).unwrap();

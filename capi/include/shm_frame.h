@@ -163,14 +163,16 @@ enum {
 typedef struct shmf_receiver_options {
     size_t size;        /* sizeof(shmf_receiver_options) */
     uint32_t wait_mode; /* SHMF_SLEEP, ... */
-    uint32_t reserved;  /* 0 */
+    uint32_t read_only; /* not 0: open segments for reading only, even if they may be written; the
+                           first frames are copied then, later ones are read in place */
 } shmf_receiver_options;
 
 /* How a frame came over. */
 enum {
     SHMF_LEASED = 0, /* it is read in place */
     SHMF_COPIED = 1, /* copied, and known to be whole */
-    SHMF_PLAIN = 2   /* copied from a sender that knows only the 24-byte header: it may be torn */
+    SHMF_PLAIN = 2,  /* copied from a sender that knows only the 24-byte header: it may be torn */
+    SHMF_LEASED_READ_ONLY = 3 /* it is read in place, and this process may only read the segment */
 };
 
 /* A frame that was received. It does not change while it is held. */

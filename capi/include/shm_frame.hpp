@@ -153,9 +153,15 @@ inline shmf_extras c_extras(const Extras& extras) noexcept {
 }
 }  // namespace detail
 
-// How a frame came over: read in place; copied, and known to be whole; or copied from a sender that
-// knows only the 24-byte header, so that it may be torn.
-enum class Via : std::int32_t { leased = SHMF_LEASED, copied = SHMF_COPIED, plain = SHMF_PLAIN };
+// How a frame came over: read in place; copied, and known to be whole; copied from a sender that
+// knows only the 24-byte header, so that it may be torn; or read in place by a receiver that may
+// only read the segment.
+enum class Via : std::int32_t {
+    leased = SHMF_LEASED,
+    copied = SHMF_COPIED,
+    plain = SHMF_PLAIN,
+    leased_read_only = SHMF_LEASED_READ_ONLY,
+};
 
 // A frame that was received. It does not change while it is held, and may be used and let go of in
 // any thread.
@@ -223,10 +229,13 @@ enum class Status {
 // Follows a name: sender and receiver may start in any order, and each may be restarted.
 class Receiver {
 public:
-    explicit Receiver(const std::string& name, WaitMode mode = WaitMode::sleep) {
+    // read_only: opens segments for reading only, even if this process may write them.
+    explicit Receiver(const std::string& name, WaitMode mode = WaitMode::sleep,
+                      bool read_only = false) {
         shmf_receiver_options options = {};
         options.size = sizeof options;
         options.wait_mode = static_cast<std::uint32_t>(mode);
+        options.read_only = read_only;
         shmf_receiver* receiver = nullptr;
         detail::check(shmf_receiver_open(name.c_str(), &options, &receiver));
         receiver_.reset(receiver);

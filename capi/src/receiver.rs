@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, ptr};
 
-use shm_frame::{Canceller, Error, Followed, Follower, Frame, OwnedLease, Receiver, Via, WaitMode};
+use shm_frame::{
+    Canceller, Error, Followed, Follower, Frame, OwnedLease, Receiver, ReceiverOptions, Via,
+    WaitMode,
+};
 
 use crate::options::{self, Growing};
 use crate::status::{Role, Status, c_words, end_text, failed, invalid, say, status, text};
@@ -22,7 +25,7 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct CReceiverOptions {
     size: usize,
     wait_mode: u32,
-    reserved: u32,
+    read_only: u32,
 }
 
 // SAFETY: numbers without padding between them, and the size comes first.
@@ -32,9 +35,6 @@ unsafe impl Growing for CReceiverOptions {
 
 impl CReceiverOptions {
     fn wait_mode(self) -> Result<WaitMode, Status> {
-        if self.reserved != 0 {
-            return Err(invalid("reserved in shmf_receiver_options is not 0"));
-        }
         match self.wait_mode {
             0 => Ok(WaitMode::Sleep),
             1 => Ok(WaitMode::Predict),
@@ -254,6 +254,7 @@ impl CFrame {
             via: match frame.via {
                 Via::Copied => 1,
                 Via::Plain => 2,
+                Via::LeasedReadOnly => 3,
                 _ => 0,
             },
             number: frame.number,
@@ -287,9 +288,12 @@ unsafe extern "C" fn shmf_receiver_open(
         *receiver = ptr::null_mut();
         // SAFETY: null or a C string.
         let name = unsafe { read_name(Role::Receiver, name) }?;
-        let mut follower = Follower::new(&name);
         // SAFETY: null or options.
-        if let Some(options) = unsafe { options::read(options) }? {
+        let options: Option<CReceiverOptions> = unsafe { options::read(options) }?;
+        let read_only = options.is_some_and(|options| options.read_only != 0);
+        let receiving = ReceiverOptions::new().read_only(read_only);
+        let mut follower = Follower::with_options(&name, &receiving);
+        if let Some(options) = options {
             follower.set_wait_mode(options.wait_mode()?);
         }
         *receiver = Box::into_raw(Box::new(CReceiver {

@@ -78,6 +78,23 @@ TEST(a_forked_child_can_not_use_its_parents_sender_and_does_it_no_harm) {
     CHECK(is_filled(take(receiver).mat(), 3));
 }
 
+TEST(a_receiver_that_only_reads_has_frames_in_place_too) {
+    const TestName name;
+    Sender sender(name);
+    Receiver receiver(name, WaitMode::sleep, true);
+    int copied = 0;
+    for (std::uint8_t value = 1;; value = value % 250 + 1) {
+        send_filled(sender, value);
+        const Frame frame = take(receiver);
+        CHECK(frame.data()[0] == value && frame.is_intact());
+        if (frame.via() == Via::leased_read_only) break;
+        CHECK(frame.via() == Via::copied);
+        CHECK(++copied < 10000);
+        std::this_thread::sleep_for(10ms);
+    }
+    CHECK(copied > 0);
+}
+
 TEST(writing_into_a_received_mat_ends_the_process) {
     const TestName name;
     Sender sender(name);

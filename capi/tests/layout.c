@@ -30,7 +30,7 @@ AT(shmf_extras, meta_len, 24);
 SIZE(shmf_receiver_options, 16);
 AT(shmf_receiver_options, size, 0);
 AT(shmf_receiver_options, wait_mode, 8);
-AT(shmf_receiver_options, reserved, 12);
+AT(shmf_receiver_options, read_only, 12);
 
 SIZE(shmf_frame, 128);
 AT(shmf_frame, pixels, 0);

@@ -243,7 +243,15 @@ impl Frame {
     /// Whether `array` shows the shared memory itself. Else it is a copy.
     #[getter]
     fn in_place(&self) -> bool {
-        self.out.is_none() && self.info.via == Via::Leased
+        self.out.is_none() && self.info.via.is_leased()
+    }
+
+    /// How it came over: "leased" (read in place), "leased-read-only" (the same, by a receiver that
+    /// may only read the segment), "copied", or "plain" (copied from a sender that knows only the
+    /// header).
+    #[getter]
+    fn via(&self) -> String {
+        self.info.via.to_string()
     }
 
     /// Whether the frame is known to be whole. A sender that knows only the header cannot be proven

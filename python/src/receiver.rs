@@ -106,13 +106,14 @@ impl Receiver {
 #[pymethods]
 impl Receiver {
     #[new]
-    #[pyo3(signature = (name, *, wait_mode="sleep", follow=true, copy=false))]
+    #[pyo3(signature = (name, *, wait_mode="sleep", follow=true, copy=false, read_only=false))]
     fn new(
         py: Python<'_>,
         name: &str,
         wait_mode: &str,
         follow: bool,
         copy: bool,
+        read_only: bool,
     ) -> PyResult<Self> {
         let raised = |failure: Failure| failure.raised(py);
         let mode = match wait_mode {
@@ -131,6 +132,7 @@ impl Receiver {
             mode,
             follow,
             copy,
+            read_only,
         };
         let source = py.detach(|| Source::open(&options)).map_err(raised)?;
         Ok(Self {
@@ -227,6 +229,7 @@ impl Receiver {
         options.set_item("wait_mode", mode)?;
         options.set_item("follow", self.options.follow)?;
         options.set_item("copy", self.options.copy)?;
+        options.set_item("read_only", self.options.read_only)?;
         Ok(((self.options.name.to_string(),), options))
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use shm_frame::{Canceller, End, Error, Followed, Follower, Name, WaitMode, Waited};
+use shm_frame::{
+    Canceller, End, Error, Followed, Follower, Name, ReceiverOptions, WaitMode, Waited,
+};
 
 use crate::buffer::{Pixels, Target};
 use crate::detached;
@@ -25,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) mode: WaitMode,
     pub(crate) follow: bool,
     pub(crate) copy: bool,
+    pub(crate) read_only: bool,
 }
 
 #[derive(Debug)]
@@ -67,13 +70,15 @@ pub(crate) enum Step {
 impl Source {
     pub(crate) fn open(options: &Options) -> Result<Self, Failure> {
         let failed = |error| Failure::receiving(&error);
+        let receiving = ReceiverOptions::new().read_only(options.read_only);
         let (kind, canceller) = if options.follow {
-            let mut follower = Follower::new(&options.name);
+            let mut follower = Follower::with_options(&options.name, &receiving);
             follower.set_wait_mode(options.mode);
             let canceller = follower.canceller();
             (Kind::Follow(follower), canceller)
         } else {
-            let mut receiver = shm_frame::Receiver::open(&options.name).map_err(failed)?;
+            let mut receiver =
+                shm_frame::Receiver::open_with(&options.name, &receiving).map_err(failed)?;
             receiver.set_wait_mode(options.mode);
             let canceller = receiver.canceller();
             (Kind::Once(receiver), canceller)

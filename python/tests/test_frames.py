@@ -213,6 +213,22 @@ def test_frames_and_senders_are_not_pickled_and_say_what_to_do(name):
             pickle.dumps(sender)
 
 
+def test_a_receiver_that_only_reads_has_frames_in_place_too(name):
+    with shm_frame.Sender(name) as sender:
+        receiver = shm_frame.Receiver(name, read_only=True)
+        ways = []
+        while "leased-read-only" not in ways:
+            sender.publish(picture(len(ways) % 250))
+            with receiver.receive(5) as frame:
+                assert (frame.array == len(ways) % 250).all() and frame.is_intact()
+                assert frame.in_place == (frame.via == "leased-read-only")
+                ways.append(frame.via)
+            time.sleep(0.01)
+        assert set(ways) == {"copied", "leased-read-only"}, "copied until the sender knows of it"
+        other = pickle.loads(pickle.dumps(receiver))
+        assert other.__getnewargs_ex__() == receiver.__getnewargs_ex__()
+
+
 def test_a_receiver_is_pickled_by_its_name_and_options(name):
     with shm_frame.Sender(name) as sender:
         sender.publish(picture(3))

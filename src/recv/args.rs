@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
-use shm_frame::Name;
+use clap_complete::engine::ArgValueCompleter;
 
+use crate::complete;
 use crate::parse;
+use crate::recv::choice::Wanted;
 use crate::recv::sink::mcap::{self, Packing};
 use crate::recv::sink::record;
 use crate::recv::sink::save::Target;
@@ -17,9 +19,17 @@ use crate::recv::sink::save::Target;
 #[command(name = "shm-recv", version, after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
 pub(crate) struct Args {
-    /// The segment's name, as in /dev/shm; a leading slash may be left out
-    #[arg(short, long, value_name = "NAME", default_value = "/mmaptest_shm", help_heading = TAKEN)]
-    pub name: Name,
+    /// The same as --name
+    #[arg(value_name = "NAME", add = ArgValueCompleter::new(complete::streams), help_heading = TAKEN)]
+    pub names: Vec<Wanted>,
+    /// The segment's name, as in /dev/shm; a leading slash may be left out. Several times for
+    /// several streams; a pattern like 'cam*' for all that match, also those that come later
+    /// [default: the one stream there is, else /frame]
+    #[arg(
+        short, long, value_name = "NAME|PATTERN", add = ArgValueCompleter::new(complete::streams),
+        help_heading = TAKEN
+    )]
+    pub name: Vec<Wanted>,
     /// Take only frames of this width, in pixels
     #[arg(long, value_name = "W", value_parser = clap::value_parser!(i32).range(1..), help_heading = TAKEN)]
     pub width: Option<i32>,
@@ -27,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "H", value_parser = clap::value_parser!(i32).range(1..), help_heading = TAKEN)]
     pub height: Option<i32>,
     /// Take only frames of this many channels: 1 gray, 3 BGR, 4 BGRA
-    #[arg(long, value_name = "C", value_parser = parse::channels, help_heading = TAKEN)]
+    #[arg(long, value_name = "C", value_parser = parse::channels(), help_heading = TAKEN)]
     pub channels: Option<u8>,
     /// Stop after this many frames
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = TAKEN)]
@@ -35,6 +45,12 @@ pub(crate) struct Args {
     /// Fail if no new frame comes for this long [default: wait for ever]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds, help_heading = TAKEN)]
     pub timeout: Option<Duration>,
+    /// Stop so long after the first frame
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds, help_heading = TAKEN)]
+    pub duration: Option<Duration>,
+    /// Stop when the sender ends; if it dies, that is an error
+    #[arg(long, help_heading = TAKEN)]
+    pub until_closed: bool,
     /// How to wait for a frame
     #[arg(short, long, value_name = "HOW", default_value = "predict", help_heading = TAKEN)]
     pub wait: WaitMode,
@@ -73,6 +89,9 @@ pub(crate) struct Args {
     /// Print a line for each frame, on a terminal too
     #[arg(long, conflicts_with_all = ["json", "quiet"], help_heading = PRINTED)]
     pub log: bool,
+    /// Print rate, MB/s, delays and jitter every so many seconds, instead of each frame
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "log", help_heading = PRINTED)]
+    pub interval: Option<Duration>,
     /// Print JSON, one object a line
     #[arg(short, long, help_heading = PRINTED)]
     pub json: bool,
@@ -86,6 +105,9 @@ pub(crate) struct Args {
     /// List the segments in /dev/shm and exit. Receivers that only copy are not counted
     #[arg(short, long, conflicts_with = "clean", conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
     pub list: bool,
+    /// With --list: list them again every second
+    #[arg(long, requires = "list", help_heading = INSTEAD)]
+    pub watch: bool,
     /// Remove the segments whose sender is dead, print their names, and exit
     #[arg(long, conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
     pub clean: bool,
@@ -98,8 +120,12 @@ const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
 /// Flags that conflict with --list and --clean.
-const RECEIVING: [&str; 17] = [
+const RECEIVING: [&str; 21] = [
     "name",
+    "names",
+    "duration",
+    "until_closed",
+    "interval",
     "width",
     "height",
     "channels",
@@ -120,20 +146,22 @@ const RECEIVING: [&str; 17] = [
 
 const EXAMPLES: &str = "\
 Examples:
-  shm-recv -n cam                     show it, in a window or in the terminal
+  shm-recv                            the stream there is, in a window or in the terminal
+  shm-recv left right                 two streams side by side; 'cam*' takes all that match
   shm-recv -n cam -v none -r cam.mp4  record it, until ^C
   shm-recv -n cam -v none --raw - |
     ffplay -f rawvideo -pixel_format bgr24 -video_size 640x404 -
   shm-recv -n cam -c 1000 --plot delay.svg
+  shm-recv -n cam -v none --interval 1  rate and delay, every second
   shm-recv --list                     all segments";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum View {
     /// In a window if there is a display, else in the terminal if stdout is one, else nowhere
     Auto,
-    /// In a window: h hides the numbers, space freezes the picture, s saves it, q or Esc ends
+    /// In a window; the key ? tells the keys
     Window,
-    /// In the terminal: space freezes the picture, s saves it, q or Esc ends
+    /// In the terminal, with the same keys
     Terminal,
     /// Nowhere
     None,
@@ -149,6 +177,13 @@ pub(crate) enum WaitMode {
     Predict,
     /// Watch all the time: a whole processor
     Spin,
+}
+
+impl Args {
+    /// The streams that the user asks for.
+    pub(super) fn wanted(&self) -> Vec<&Wanted> {
+        self.names.iter().chain(&self.name).collect()
+    }
 }
 
 impl From<WaitMode> for shm_frame::WaitMode {

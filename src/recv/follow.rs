@@ -8,6 +8,7 @@ use shm_frame::{End, Error, Name, Receiver, WaitMode, Waited};
 
 use crate::console::Console;
 use crate::event::RecvLine;
+use crate::recv::choice;
 use crate::remedy;
 use crate::units::counted;
 
@@ -36,6 +37,8 @@ pub(super) struct Follow {
     missing: String,
     /// Since when something else than a segment has the name.
     refused: Option<Instant>,
+    /// How the last sender ended, if no other took its place.
+    end: Option<End>,
 }
 
 impl Follow {
@@ -48,7 +51,13 @@ impl Follow {
             attached: false,
             missing: String::new(),
             refused: None,
+            end: None,
         }
+    }
+
+    /// How the last sender ended. `None`: it lives, or there was none yet.
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
     }
 
     /// Whether there is a segment that has not ended.
@@ -80,6 +89,7 @@ impl Follow {
                 self.attached = false;
                 self.missing.clear();
                 let pid = receiver.sender_pid();
+                self.end = (end != End::Replaced).then_some(end);
                 self.tell_end(end, pid)?;
                 if end == End::Dead {
                     self.wait_for(left_behind(&self.name, pid))?;
@@ -116,6 +126,7 @@ impl Follow {
                     return Ok(false);
                 }
                 self.attached = true;
+                self.end = None;
                 self.tell_attached(pid, slots)?;
                 Ok(true)
             }
@@ -124,6 +135,10 @@ impl Follow {
                 // If a dead sender left its segment under this name, that was told.
                 if self.missing.is_empty() {
                     self.wait_for(format!("there is no segment {}", self.name))?;
+                    if let Some(others) = choice::others(&self.name) {
+                        self.console
+                            .note(&format!("there are other streams: {others}"));
+                    }
                 }
                 Ok(false)
             }

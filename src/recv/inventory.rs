@@ -1,15 +1,86 @@
 //! `--list` and `--clean`: the segments in `/dev/shm`.
 
-use std::time::Duration;
+use std::io::{self, IsTerminal};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::termios::tcgetwinsize;
 use shm_frame::{Listed, Listing};
 
 use crate::console::Console;
 use crate::event::{self, CleanLine, ListLine};
 use crate::remedy;
+use crate::stop;
 use crate::terminal::printable;
 use crate::units::{counted, mb, ms, rounded};
+
+/// How often `--watch` lists.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Lists the segments every second, until the user ends it. In a terminal in the same place, as
+/// much as there is room for.
+pub(super) fn watch(console: &Console) -> Result<()> {
+    let in_place = io::stdout().is_terminal() && !console.is_json();
+    if in_place {
+        console.result(CLEAR)?;
+    }
+    let mut next = Instant::now();
+    while !stop::requested() {
+        if in_place {
+            let size = tcgetwinsize(io::stdout())?;
+            let (columns, rows) = (size.ws_col.into(), size.ws_row.into());
+            let mut text = HOME.to_owned();
+            for line in lines()?.iter().take(usize::saturating_sub(rows, 2)) {
+                text.extend(line.chars().take(columns));
+                text += NEXT_LINE;
+            }
+            console.result(&(text + ERASE))?;
+        } else {
+            list(console)?;
+        }
+        next += PERIOD;
+        while !stop::requested() && Instant::now() < next {
+            let left = next.saturating_duration_since(Instant::now());
+            thread::sleep(left.min(SLICE));
+        }
+    }
+    Ok(())
+}
+
+/// How long to sleep at a time, so that a signal is noticed.
+const SLICE: Duration = Duration::from_millis(50);
+
+// ECMA-48: erase all; to the first cell; erase the rest of the line, and to the next; erase below.
+const CLEAR: &str = "\x1b[2J";
+const HOME: &str = "\x1b[H";
+const NEXT_LINE: &str = "\x1b[K\r\n";
+const ERASE: &str = "\x1b[J";
+
+/// The lines for people.
+fn lines() -> Result<Vec<String>> {
+    let Listing {
+        segments,
+        unreadable,
+        ..
+    } = shm_frame::list().context("--list: /dev/shm")?;
+    let mut lines = if segments.is_empty() {
+        vec![NONE.to_owned()]
+    } else {
+        table(&segments)
+    };
+    if unreadable > 0 {
+        lines.push(no_permission(unreadable));
+    }
+    Ok(lines)
+}
+
+const NONE: &str = "no segments in /dev/shm";
+
+fn no_permission(files: usize) -> String {
+    let files = counted(files as u64, "file");
+    format!("no permission to read {files} in /dev/shm")
+}
 
 /// Lists the segments.
 pub(super) fn list(console: &Console) -> Result<()> {
@@ -24,15 +95,14 @@ pub(super) fn list(console: &Console) -> Result<()> {
             .try_for_each(|listed| console.json(&line(listed)));
     }
     if segments.is_empty() {
-        console.say("no segments in /dev/shm");
+        console.say(NONE);
     } else {
         table(&segments)
             .iter()
             .try_for_each(|row| console.result(row))?;
     }
     if unreadable > 0 {
-        let files = counted(unreadable as u64, "file");
-        console.say(&format!("no permission to read {files} in /dev/shm"));
+        console.say(&no_permission(unreadable));
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
-//! `shm-recv`: takes the newest frames out of a named shared-memory segment.
+//! `shm-recv`: takes the newest frames out of named shared-memory segments.
 //!
 //! | job | file |
 //! |---|---|
 //! | the flags | `args` |
+//! | which streams are received | `choice` |
+//! | the threads: one for each stream, and one that shows | here |
 //! | the segments of a name, one after the other | `follow` |
 //! | the running loop: takes frames and hands them on | `reception` |
-//! | a line for each frame, or a status line | `report`, `status` |
+//! | a line for each frame or interval, or a status line | `report`, `interval`, `status` |
 //! | a frame for views and sinks, and its memory | `taken` |
 //! | the newest frame, between receiving and showing | `stage` |
 //! | frames in a window or in the terminal, and keys | `view` |
@@ -14,8 +16,10 @@
 //! | `--list` and `--clean` | `inventory` |
 
 mod args;
+mod choice;
 mod follow;
 mod histogram;
+mod interval;
 mod inventory;
 mod reception;
 mod report;
@@ -27,27 +31,38 @@ mod tally;
 mod view;
 mod wall;
 
+use std::collections::BTreeSet;
 use std::panic;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Scope, ScopedJoinHandle, Thread};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 use opencv::core::{LogLevel, set_log_level};
+use shm_frame::Name;
 
 use crate::av::Container;
 use crate::console::{Console, Settings};
+use crate::event::RecvLine;
 use crate::exit;
+use crate::front;
 use crate::recv::args::Args;
+use crate::recv::choice::Choice;
 use crate::recv::reception::Reception;
-use crate::recv::sink::{Opener, Sink, mcap, record};
-use crate::recv::stage::Stage;
+use crate::recv::sink::{Opener, mcap, record};
+use crate::recv::stage::Stages;
 use crate::recv::tally::Tally;
-use crate::recv::view::Viewer;
+use crate::recv::view::Showing;
 use crate::remedy;
 use crate::stop;
+
+pub(crate) use crate::recv::choice::DEFAULT;
+pub use crate::recv::view::KEYS;
 
 /// The command's arguments, for completions and manual pages.
 pub fn command() -> clap::Command {
@@ -56,109 +71,305 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
+    front::take_name("shm-recv");
     let args = arguments();
-    exit::exit("shm-recv", remedy::RECV, run(&args))
+    let settings = settings(&args);
+    exit::exit("shm-recv", remedy::RECV, receive(&args, settings))
+}
+
+/// Completes arguments, lists and removes segments, or hands over to [`main`].
+pub fn front() -> ExitCode {
+    CompleteEnv::with_factory(command).complete();
+    let args = arguments();
+    let done = inventory(&args).unwrap_or_else(|| Err(front::hand_over("shm-recv")));
+    exit::exit("shm-recv", remedy::RECV, done)
 }
 
 /// The arguments. Usage errors end the process.
 fn arguments() -> Args {
     let args = Args::parse();
-    let others = [
-        (args.json, "--json"),
-        (args.log, "--log"),
-        (args.raw.is_some(), "--raw"),
-    ];
     let path = args.record.as_deref();
     let is_mkv = path.and_then(record::container) == Some(Container::Mkv);
-    for (given, fits, why) in [
+    let wanted = args.wanted();
+    let several = wanted.len() > 1 && Choice::of(&wanted).is_ok_and(|choice| choice.is_several());
+    for (wrong, why) in [
         (
-            args.lossless,
-            is_mkv,
+            args.lossless && !is_mkv,
             "--lossless is for --record FILE.mkv: other films lose something, and .mcap never does",
         ),
         (
-            args.compression.is_some(),
-            path.is_some_and(mcap::is_mcap),
+            args.compression.is_some() && !path.is_some_and(mcap::is_mcap),
             "--compression is for --record FILE.mcap",
         ),
+        (
+            args.raw.is_some() && several,
+            "--raw is for a single stream: the frames of several could not be told apart",
+        ),
     ] {
-        if given && !fits {
-            Args::command()
-                .error(ErrorKind::ArgumentConflict, why)
-                .exit();
+        if wrong {
+            conflict(why);
         }
     }
     // Clap knows conflicts of flags, but not of a single value of a flag.
+    let others = [
+        (args.json, "--json"),
+        (args.log, "--log"),
+        (args.interval.is_some(), "--interval"),
+        (args.raw.is_some(), "--raw"),
+    ];
     if args.view == args::View::Terminal
         && let Some((_, flag)) = others.into_iter().find(|(given, _)| *given)
     {
-        let why = format!("--view terminal cannot be used with {flag}: both need the terminal");
-        Args::command()
-            .error(ErrorKind::ArgumentConflict, why)
-            .exit();
+        conflict(&format!(
+            "--view terminal cannot be used with {flag}: both need the terminal"
+        ));
     }
     args
 }
 
-fn run(args: &Args) -> Result<()> {
-    let settings = Settings {
+fn conflict(why: &str) -> ! {
+    let error = Args::command().error(ErrorKind::ArgumentConflict, why);
+    error.exit()
+}
+
+fn settings(args: &Args) -> Settings {
+    Settings {
         json: args.json,
         quiet: args.quiet,
         stdout_taken: args.raw.is_some(),
-    };
-    if args.list {
-        inventory::list(&Console::new(settings))
-    } else if args.clean {
-        inventory::clean(&Console::new(settings))
-    } else {
-        receive(args, settings)
     }
 }
+
+/// What is done instead of receiving, if that was asked for.
+fn inventory(args: &Args) -> Option<Result<()>> {
+    let console = Console::new(settings(args));
+    if args.watch {
+        Some(stop::on_signals().and_then(|()| inventory::watch(&console)))
+    } else if args.list {
+        Some(inventory::list(&console))
+    } else if args.clean {
+        Some(inventory::clean(&console))
+    } else {
+        None
+    }
+}
+
+/// How often to look for streams that match a pattern.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a view may take to end: a display that does not answer may take for ever.
+const LEAVE: Duration = Duration::from_secs(1);
 
 fn receive(args: &Args, settings: Settings) -> Result<()> {
     // Silence OpenCV's log: our errors carry the cause.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
-    let opener = Opener::new(args, false)?;
-    let sinks = opener.open(&args.name)?;
-    let (place, screen) = view::open(args)?;
+    let choice = Choice::of(&args.wanted())?;
+    let opener = Opener::new(args, choice.is_several())?;
+    let (place, screen, why) = view::open(args, &choice.to_string())?;
     let console = Console::with_screen(settings, screen);
-    let mut viewer = Viewer::new(args.name.clone(), place, console.clone());
-    let (received, tally) = if viewer.is_somewhere() {
-        beside(args, &console, &mut viewer, sinks)
-    } else {
-        let mut reception = Reception::new(args, console.clone(), sinks, None);
-        (reception.run(|| false), reception.tally)
+    if let Some(why) = why {
+        console.note(&why);
+    }
+    let run = Run {
+        args,
+        several: choice.is_several(),
+        console,
+        closing: Arc::default(),
+        begun: OnceLock::new(),
+        running: AtomicUsize::new(0),
     };
-    let received = received.and(opener.finish(&console));
-    // The summary comes in any case; an error of the run comes first.
-    drop(viewer);
-    console.close();
-    let told = tally.tell(&console);
-    received.and(told)
+    let showing = place.map(|place| {
+        let closing = Arc::clone(&run.closing);
+        Showing::start(place, &choice, run.console.clone(), closing)
+    });
+    let stages = showing.as_ref().map(Showing::stages);
+    let ended = thread::scope(|scope| run.all(&choice, &opener, stages.as_deref(), scope));
+    if let Some(showing) = showing {
+        run.close();
+        showing.end(LEAVE);
+    }
+    run.console.close();
+    let finished = opener.finish(&run.console);
+    // The summaries come in any case; an error of the run comes first.
+    let mut first = Ok(());
+    let mut told = Ok(());
+    for (name, result, tally) in ended {
+        first = first.and(result);
+        if let Some(tally) = tally {
+            told = told.and(tally.tell(&name, run.several, &run.console));
+        }
+    }
+    first.and(finished).and(told)
 }
 
-/// Receives in another thread than it shows, so that drawing never makes a frame late. The main
-/// thread shows: Qt, which is under OpenCV's windows, wants that one.
-fn beside(
-    args: &Args,
-    console: &Console,
-    viewer: &mut Viewer,
-    sinks: Vec<Box<dyn Sink>>,
-) -> (Result<()>, Tally) {
-    let stage = Stage::new(args.name.to_string());
-    let closed = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let receiving = scope.spawn(|| {
-            let mut reception = Reception::new(args, console.clone(), sinks, Some(&stage));
-            let received = reception.run(|| closed.load(Ordering::Relaxed));
-            stage.end();
-            (received, reception.tally)
-        });
-        let shown = viewer.run(&stage);
-        closed.store(true, Ordering::Relaxed);
-        let joined = receiving.join();
-        let (received, tally) = joined.unwrap_or_else(|panic| panic::resume_unwind(panic));
-        (received.and(shown), tally)
-    })
+/// One stream of a run.
+pub(crate) struct Stream {
+    name: Name,
+    /// How many there were before.
+    number: usize,
+    /// There may be others.
+    several: bool,
+}
+
+impl Stream {
+    /// What tells this stream from others, if there may be any.
+    fn label(&self) -> Option<String> {
+        self.several.then(|| self.name.to_string())
+    }
+}
+
+/// A stream that ended: its name, how it ended, and its sums, if it began.
+type Ended = (Name, Result<()>, Option<Tally>);
+
+/// A stream that is received.
+type Running<'scope> = ScopedJoinHandle<'scope, (Result<()>, Tally)>;
+
+/// What all streams of one run share.
+struct Run<'a> {
+    args: &'a Args,
+    several: bool,
+    console: Console,
+    /// The run is to end: the user wants to, or a stream failed.
+    closing: Arc<AtomicBool>,
+    /// When the first frame came.
+    begun: OnceLock<Instant>,
+    /// Streams that are received now.
+    running: AtomicUsize,
+}
+
+impl Run<'_> {
+    fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of a frame.
+    fn begin(&self) {
+        self.begun.get_or_init(Instant::now);
+    }
+
+    /// The time that is left of `--duration`, once a frame came.
+    fn left(&self) -> Option<Duration> {
+        let begun = self.begun.get()?;
+        let duration = self.args.duration?;
+        Some(duration.saturating_sub(begun.elapsed()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.closing.load(Ordering::Relaxed) || self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// Receives all streams, each in a thread of its own, until all ended or the run is to end.
+    fn all<'scope>(
+        &'scope self,
+        choice: &Choice,
+        opener: &Opener,
+        stages: Option<&Stages>,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Vec<Ended> {
+        let mut known = BTreeSet::new();
+        let mut running: Vec<(Name, Running<'_>)> = Vec::new();
+        let mut ended = Vec::new();
+        let mut wanted = choice.names.clone();
+        let begin = Instant::now();
+        let mut told = false;
+        loop {
+            if choice.may_grow() && !self.is_over() && !stop::requested() {
+                match choice.matching() {
+                    Ok(matching) => wanted.extend(matching),
+                    Err(error) => self.console.note(&format!("{error:#}")),
+                }
+            }
+            for name in wanted.drain(..) {
+                if !known.insert(name.clone()) {
+                    continue;
+                }
+                let stream = Stream {
+                    number: known.len() - 1,
+                    several: self.several,
+                    name: name.clone(),
+                };
+                match self.start(stream, opener, stages, scope) {
+                    Ok(thread) => running.push((name, thread)),
+                    Err(error) => {
+                        self.close();
+                        ended.push((name, Err(error), None));
+                    }
+                }
+            }
+            let none = known.is_empty() && ended.is_empty();
+            if none && !std::mem::replace(&mut told, true) {
+                self.tell_waiting(choice);
+            }
+            if none && let Some(late) = self.late(begin, choice) {
+                let name = Name::new(DEFAULT).expect("a name");
+                return vec![(name, Err(late), None)];
+            }
+            let waits = none && !self.is_over() && !stop::requested();
+            if !waits && self.running.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            thread::park_timeout(LOOK);
+        }
+        for (name, thread) in running {
+            let joined = thread.join();
+            let (result, tally) = joined.unwrap_or_else(|panic| panic::resume_unwind(panic));
+            ended.push((name, result, Some(tally)));
+        }
+        ended
+    }
+
+    /// Tells that no stream matches yet.
+    fn tell_waiting(&self, choice: &Choice) {
+        let event = RecvLine::Waiting {
+            name: choice.to_string(),
+            why: "no segment matches",
+        };
+        // Without stdout there is nobody to tell.
+        if self.console.event(&event, &choice.waits()).is_err() {
+            self.close();
+        }
+    }
+
+    /// The error of a run for which no stream came in time.
+    fn late(&self, begin: Instant, choice: &Choice) -> Option<anyhow::Error> {
+        let timeout = self.args.timeout?;
+        let late = begin.elapsed() >= timeout;
+        late.then(|| {
+            let seconds = timeout.as_secs_f64();
+            anyhow::anyhow!("no new frame for {seconds} s: no segment matches {choice}")
+        })
+    }
+
+    fn start<'scope>(
+        &'scope self,
+        stream: Stream,
+        opener: &Opener,
+        stages: Option<&Stages>,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<Running<'scope>> {
+        let sinks = opener.open(&stream.name)?;
+        let stage = stages.map(|stages| stages.add(&stream.name));
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(&self.running, thread::current());
+        Ok(scope.spawn(move || {
+            let _counted = counted;
+            let mut reception = Reception::new(self, &stream, sinks, stage);
+            let result = reception.run();
+            if result.is_err() {
+                // What the others have is kept and told, as after a signal.
+                self.close();
+            }
+            (result, reception.tally)
+        }))
+    }
+}
+
+/// One of those that are running, until it is dropped. Then it wakes the thread that waits for them.
+struct Counted<'a>(&'a AtomicUsize, Thread);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.1.unpark();
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use shm_frame::{Error, Frame, Receiver, Shape};
+use shm_frame::{End, Error, Frame, Name, Receiver, Shape};
 
 use crate::console::Console;
 use crate::event::{Dimensions, RecvLine};
@@ -15,6 +15,7 @@ use crate::recv::sink::{Sink, Sinks};
 use crate::recv::stage::Stage;
 use crate::recv::taken::{Pool, Taken};
 use crate::recv::tally::Tally;
+use crate::recv::{Run, Stream};
 use crate::remedy;
 use crate::stop;
 use crate::units::counted;
@@ -22,14 +23,16 @@ use crate::units::counted;
 /// How long to wait at a time, so that signals and the end of a view are noticed.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// One run of the command.
+/// The receiving of one stream.
 pub(super) struct Reception<'a> {
+    run: &'a Run<'a>,
     args: &'a Args,
+    name: Name,
     console: Console,
     report: Report,
     sinks: Sinks,
     /// Where a view takes frames from, if there is one.
-    stage: Option<&'a Stage>,
+    stage: Option<Arc<Stage>>,
     pool: Pool,
     /// The unexpected shape that was told last.
     unexpected: Option<Shape>,
@@ -40,16 +43,19 @@ pub(super) struct Reception<'a> {
 
 impl<'a> Reception<'a> {
     pub(super) fn new(
-        args: &'a Args,
-        console: Console,
+        run: &'a Run<'a>,
+        stream: &Stream,
         sinks: Vec<Box<dyn Sink>>,
-        stage: Option<&'a Stage>,
+        stage: Option<Arc<Stage>>,
     ) -> Self {
+        let Run { args, console, .. } = run;
         Self {
+            run,
             args,
-            report: Report::new(console.clone()),
-            sinks: Sinks::new(sinks, console.clone()),
-            console,
+            name: stream.name.clone(),
+            report: Report::new(stream, args.interval, console.clone()),
+            sinks: Sinks::new(sinks, stream.label(), console.clone()),
+            console: console.clone(),
             stage,
             pool: Pool::default(),
             unexpected: None,
@@ -58,24 +64,24 @@ impl<'a> Reception<'a> {
         }
     }
 
-    /// Receives until the end, or until `ended`, and finishes the sinks even if receiving failed.
-    pub(super) fn run(&mut self, ended: impl Fn() -> bool) -> Result<()> {
-        let received = self.receive(ended);
+    /// Receives until the end, and finishes the sinks even if receiving failed.
+    pub(super) fn run(&mut self) -> Result<()> {
+        let received = self.receive();
         let finished = self.sinks.finish(&self.tally);
         self.tally.dropped = self.sinks.dropped();
-        self.tally.undrawn = self.stage.map_or(0, Stage::undrawn);
+        self.tally.undrawn = self.stage.as_deref().map_or(0, Stage::undrawn);
         received.and(finished)
     }
 
-    fn receive(&mut self, ended: impl Fn() -> bool) -> Result<()> {
+    fn receive(&mut self) -> Result<()> {
         let mut follow = Follow::new(
-            self.args.name.clone(),
+            self.name.clone(),
             self.args.wait.into(),
             self.console.clone(),
         );
         let begin = Instant::now();
         let mut last_frame = None;
-        while !stop::requested() && !self.is_done() && !ended() {
+        while !stop::requested() && !self.is_done() && !self.run.is_over() {
             let since = last_frame.unwrap_or(begin);
             let left = match self.args.timeout {
                 None => SLICE,
@@ -88,21 +94,26 @@ impl<'a> Reception<'a> {
                     ),
                 },
             };
+            let left = left.min(self.run.left().unwrap_or(left));
             if let Step::Frame(receiver) = follow.step(left)? {
                 if self.take(receiver)? {
                     last_frame = Some(Instant::now());
+                    self.run.begin();
                 }
                 self.tally.torn = receiver.torn();
             } else {
+                if let Some(end) = follow.end().filter(|_| self.args.until_closed) {
+                    return until_closed(&self.name, end);
+                }
                 let why = self.waits_for(&follow);
-                if let Some(stage) = self.stage {
+                if let Some(stage) = &self.stage {
                     stage.wait_for(&why);
                 }
                 if let Some(last) = last_frame {
                     self.report.stale(last.elapsed(), &why);
                 }
             }
-            self.report.tick(&self.tally);
+            self.report.tick(&self.tally)?;
             self.sinks.check()?;
         }
         Ok(())
@@ -139,7 +150,7 @@ impl<'a> Reception<'a> {
                 self.sinks.take(frame, taken.as_ref())?;
                 if let Some(taken) = taken {
                     self.pool.lend(&taken);
-                    if let Some(stage) = self.stage {
+                    if let Some(stage) = &self.stage {
                         stage.put(taken, &self.tally);
                     }
                 }
@@ -205,6 +216,7 @@ impl<'a> Reception<'a> {
             return Ok(());
         }
         let event = RecvLine::Mismatch {
+            name: self.name.to_string(),
             expected: Dimensions {
                 width: self.args.width,
                 height: self.args.height,
@@ -225,16 +237,19 @@ impl<'a> Reception<'a> {
         if self.discarded == why {
             return Ok(());
         }
-        let text = format!("frame of {} thrown away: {why}", self.args.name);
-        self.console
-            .event(&RecvLine::Discarded { why: &why }, &text)?;
+        let text = format!("frame of {} thrown away: {why}", self.name);
+        let event = RecvLine::Discarded {
+            name: self.name.to_string(),
+            why: &why,
+        };
+        self.console.event(&event, &text)?;
         self.discarded = why;
         Ok(())
     }
 
     fn differs(&self, got: Shape) -> String {
         let unmet = self.unmet(got);
-        format!("frames of {} are {got}, not {unmet}", self.args.name)
+        format!("frames of {} are {got}, not {unmet}", self.name)
     }
 
     /// The reason why no frame comes.
@@ -243,5 +258,13 @@ impl<'a> Reception<'a> {
             Some(got) if follow.is_attached() => self.differs(got),
             _ => follow.waits_for(),
         }
+    }
+}
+
+/// The end of a run that ends with its sender.
+fn until_closed(name: &Name, end: End) -> Result<()> {
+    match end {
+        End::Closed | End::Replaced => Ok(()),
+        End::Dead | End::Broken => bail!("the stream of {name} did not end, it broke off"),
     }
 }

@@ -3,41 +3,53 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use shm_frame::Frame;
+use shm_frame::{Frame, Name};
 
 use crate::console::Console;
 use crate::event::{self, RecvLine};
+use crate::recv::interval::Interval;
 use crate::recv::tally::Tally;
-use crate::recv::{stage, status, taken};
+use crate::recv::{Stream, stage, status, taken};
 use crate::units::{ms, unix_ms};
 
 /// How often the status line changes.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Reports frames to the console.
+/// Reports the frames of a stream to the console.
 pub(super) struct Report {
     console: Console,
+    name: Name,
+    /// The stream's name, if there are others to be told from.
+    label: Option<String>,
+    /// Which of the status lines is this stream's.
+    number: usize,
+    interval: Option<Interval>,
     /// For a status line: the last frame, and when the line is due to change.
     status: Option<(Option<Frame>, Instant)>,
 }
 
 impl Report {
-    pub(super) fn new(console: Console) -> Self {
+    pub(super) fn new(stream: &Stream, interval: Option<Duration>, console: Console) -> Self {
         Self {
             status: console.has_status_line().then(|| (None, Instant::now())),
             console,
+            name: stream.name.clone(),
+            label: stream.label(),
+            number: stream.number,
+            interval: interval.map(Interval::new),
         }
     }
 
     /// Reports a frame with the bytes that its sender added.
     pub(super) fn frame(&mut self, frame: Frame, meta: &[u8]) -> Result<()> {
-        match &mut self.status {
-            Some((last, _)) => {
-                *last = Some(frame);
-                Ok(())
-            }
-            None => self.line(frame, meta),
+        if let Some((last, _)) = &mut self.status {
+            *last = Some(frame);
+        } else if let Some(interval) = &mut self.interval {
+            interval.add(frame);
+        } else {
+            self.line(frame, meta)?;
         }
+        Ok(())
     }
 
     /// Says in the status line that no frame came for so long.
@@ -48,18 +60,25 @@ impl Report {
         {
             *due = Instant::now() + PERIOD;
             *last = None;
-            self.console.status(status::stale(text));
+            let line = status::stale(self.label.as_deref(), text);
+            self.console.status(self.number, line);
         }
     }
 
-    /// Brings the status line up to date. To be called often, with or without new frames.
-    pub(super) fn tick(&mut self, tally: &Tally) {
+    /// Brings the status line up to date, and tells of an interval that is over. To be called often,
+    /// with or without new frames.
+    pub(super) fn tick(&mut self, tally: &Tally) -> Result<()> {
+        if let Some(interval) = &mut self.interval {
+            interval.tick(&self.name, tally, &self.console)?;
+        }
         if let Some((Some(frame), due)) = &mut self.status
             && Instant::now() >= *due
         {
             *due = Instant::now() + PERIOD;
-            self.console.status(status::line(*frame, tally));
+            let line = status::line(self.label.as_deref(), *frame, tally);
+            self.console.status(self.number, line);
         }
+        Ok(())
     }
 
     fn line(&self, frame: Frame, meta: &[u8]) -> Result<()> {
@@ -70,6 +89,7 @@ impl Report {
             ms(received_ns.saturating_sub_unsigned(captured))
         });
         let event = RecvLine::Frame {
+            name: self.name.to_string(),
             frame: frame.number,
             width: frame.shape.width(),
             height: frame.shape.height(),
@@ -88,9 +108,11 @@ impl Report {
         };
         self.console.frame(&event, || {
             let delay = if frame.found { "age" } else { "delay" };
+            let label = self.label.as_deref();
+            let label = label.map(|name| format!("{name}  ")).unwrap_or_default();
             let captured = capture_age_ms.map(|age| format!("  captured {age:.3} ms ago"));
             Some(format!(
-                "frame {}  {}  sent {}  {delay} {:.3} ms  skipped {}{}",
+                "{label}frame {}  {}  sent {}  {delay} {:.3} ms  skipped {}{}",
                 frame.number,
                 frame.shape,
                 time_of_day(frame.sent_ms),

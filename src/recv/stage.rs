@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use shm_frame::Name;
+
 use crate::recv::taken::Taken;
 use crate::recv::tally::Tally;
 use crate::units::ms;
@@ -11,9 +13,34 @@ use crate::units::ms;
 /// After this long without a frame a view says so.
 const STALE: Duration = Duration::from_secs(1);
 
-/// Shared by the two threads.
+/// The stages of all streams, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Stages(Mutex<Vec<Arc<Stage>>>);
+
+impl Stages {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Stage>>> {
+        self.0.lock().expect("nobody panics while holding it")
+    }
+
+    /// Another stream's stage.
+    pub(super) fn add(&self, name: &Name) -> Arc<Stage> {
+        let stage = Arc::new(Stage::new(name.clone()));
+        self.lock().push(Arc::clone(&stage));
+        stage
+    }
+
+    /// Those that are new, besides the first `known`.
+    pub(super) fn after(&self, known: usize) -> Vec<Arc<Stage>> {
+        self.lock()[known..].to_vec()
+    }
+}
+
+/// Shared by the thread that receives a stream and the one that shows it.
 #[derive(Debug)]
-pub(super) struct Stage(Mutex<Scene>);
+pub(super) struct Stage {
+    pub name: Name,
+    scene: Mutex<Scene>,
+}
 
 #[derive(Debug)]
 struct Scene {
@@ -25,7 +52,6 @@ struct Scene {
     /// Why no frame comes.
     waits_for: String,
     undrawn: u64,
-    ended: bool,
 }
 
 /// What a view is to show.
@@ -37,23 +63,25 @@ pub(super) struct Cue {
     pub numbers: String,
     /// Why nothing new is there to be seen, and since when.
     pub stale: Option<String>,
-    pub ended: bool,
 }
 
 impl Stage {
-    pub(super) fn new(waits_for: String) -> Self {
-        Self(Mutex::new(Scene {
+    fn new(name: Name) -> Self {
+        let scene = Scene {
             newest: None,
             numbers: String::new(),
             last_frame: None,
-            waits_for,
+            waits_for: name.to_string(),
             undrawn: 0,
-            ended: false,
-        }))
+        };
+        Self {
+            name,
+            scene: Mutex::new(scene),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Scene> {
-        self.0.lock().expect("nobody panics while holding it")
+        self.scene.lock().expect("nobody panics while holding it")
     }
 
     /// Puts a frame in place of the one before, which is then never drawn if it was not yet.
@@ -82,11 +110,6 @@ impl Stage {
         }
     }
 
-    /// Says that no more frames come.
-    pub(super) fn end(&self) {
-        self.lock().ended = true;
-    }
-
     /// Frames that were never drawn.
     pub(super) fn undrawn(&self) -> u64 {
         self.lock().undrawn
@@ -103,7 +126,6 @@ impl Stage {
             taken: scene.newest.take(),
             numbers: scene.numbers.clone(),
             stale,
-            ended: scene.ended,
         }
     }
 }

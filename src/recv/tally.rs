@@ -1,15 +1,15 @@
 //! Counts frames, and tells the sums at the end.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
-use shm_frame::Frame;
+use shm_frame::{Frame, Name};
 
 use crate::console::Console;
 use crate::event::RecvLine;
 use crate::recv::histogram;
-use crate::units::{Spread, counted, rate, rounded};
+use crate::units::{Pace, Spread, counted, rate, rounded};
 
 /// All frames that were received.
 #[derive(Debug)]
@@ -54,8 +54,9 @@ impl Tally {
     }
 
     /// Tells the summary, and for people how the delays spread.
-    pub(super) fn tell(&self, console: &Console) -> Result<()> {
-        self.summary(console)?;
+    /// Of several streams each is told with its name.
+    pub(super) fn tell(&self, name: &Name, several: bool, console: &Console) -> Result<()> {
+        self.summary(name, several, console)?;
         let histogram = histogram::text(&self.delays.times);
         if console.is_verbose_text() && !histogram.is_empty() {
             console.result(&histogram)?;
@@ -63,7 +64,7 @@ impl Tally {
         Ok(())
     }
 
-    fn summary(&self, console: &Console) -> Result<()> {
+    fn summary(&self, name: &Name, several: bool, console: &Console) -> Result<()> {
         let seconds = self
             .span
             .map_or(0.0, |(first, last)| (last - first).as_secs_f64());
@@ -77,6 +78,7 @@ impl Tally {
         } = self;
         let delay_ms = self.delays.quantiles();
         let event = RecvLine::Summary {
+            name: name.to_string(),
             frames,
             seconds: rounded(seconds),
             fps: rounded(fps),
@@ -99,46 +101,14 @@ impl Tally {
         let dropped = dropped.concat();
         let delays = delay_ms.map_or(String::new(), |delay_ms| format!("; delay {delay_ms}"));
         let frames = counted(frames, "frame");
+        let named = if several {
+            format!("{name}: ")
+        } else {
+            String::new()
+        };
         let text = format!(
-            "{frames} in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{undrawn}{dropped}{delays}"
+            "{named}{frames} in {seconds:.2} s, {fps:.1} frames/s, {skipped} skipped, {torn} torn{undrawn}{dropped}{delays}"
         );
         console.summary(&event, &text)
-    }
-}
-
-/// Frames per second, lately.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    /// Since when frames are counted, and how many came after that.
-    counted: Option<(Instant, u64)>,
-    /// The result of the last count.
-    fps: Option<f64>,
-}
-
-impl Pace {
-    /// How long one count takes.
-    const SPAN: Duration = Duration::from_millis(500);
-
-    fn add(&mut self, now: Instant) {
-        let (since, frames) = self.counted.map_or((now, 0), |(since, n)| (since, n + 1));
-        let elapsed = now - since;
-        self.counted = if elapsed < Self::SPAN {
-            Some((since, frames))
-        } else {
-            self.fps = Some(rate(frames, elapsed.as_secs_f64()));
-            Some((now, 0))
-        };
-    }
-
-    pub(super) fn fps(&self) -> f64 {
-        let Some((since, frames)) = self.counted else {
-            return 0.0;
-        };
-        let elapsed = since.elapsed();
-        match self.fps {
-            Some(fps) if elapsed < 2 * Self::SPAN => fps,
-            // During the first count, and after a long pause.
-            _ => rate(frames, elapsed.as_secs_f64()),
-        }
     }
 }

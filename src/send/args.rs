@@ -1,12 +1,16 @@
 //! The flags of `shm-send`, with their help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Parser, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use shm_frame::{Format, Name, Shape, Size};
 
+use crate::complete;
 use crate::parse;
+use crate::recv;
+use crate::send::source::Kind;
 use crate::send::transform::{Crop, Resize, Transform};
 
 /// Puts images into a named shared-memory segment, from which shm-recv and others take the newest.
@@ -15,12 +19,17 @@ use crate::send::transform::{Crop, Resize, Transform};
 #[command(
     name = "shm-send",
     version,
-    group = ArgGroup::new("source").args(["image", "images", "video", "camera", "raw"]),
-    group = ArgGroup::new("files").args(["image", "images", "video"]),
+    group = ArgGroup::new("source").args(["paths", "image", "images", "video", "camera", "raw"]),
+    group = ArgGroup::new("files").args(["paths", "image", "images", "video"]).multiple(true),
+    group = ArgGroup::new("film").args(["paths", "video"]).multiple(true),
     after_help = EXAMPLES
 )]
 #[expect(clippy::struct_excessive_bools, reason = "flags are bools")]
 pub(crate) struct Args {
+    /// A picture, several of them, a folder, a pattern or a film: the same as --image, --images or
+    /// --video, whichever fits
+    #[arg(value_name = "PATH", help_heading = SOURCE)]
+    pub paths: Vec<PathBuf>,
     /// A picture, again and again, in any format that OpenCV reads
     #[arg(short, long, value_name = "PATH", help_heading = SOURCE)]
     pub image: Option<PathBuf>,
@@ -33,10 +42,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE|-|URL", allow_hyphen_values = true, help_heading = SOURCE)]
     pub video: Option<PathBuf>,
     /// The stream of an .mcap file to send, if it has several: the name of its segment
-    #[arg(long, value_name = "NAME", requires = "video", help_heading = SOURCE)]
+    #[arg(long, value_name = "NAME", requires = "film", help_heading = SOURCE)]
     pub stream: Option<String>,
     /// Begin the film after so many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = parse::seconds, requires = "video", help_heading = SOURCE)]
+    #[arg(long, value_name = "SECONDS", value_parser = parse::seconds, requires = "film", help_heading = SOURCE)]
     pub start: Option<Duration>,
     /// A camera, as fast as it delivers frames: 0 is /dev/video0; list shows all cameras with their
     /// formats, sizes and rates, and sends nothing
@@ -57,7 +66,7 @@ pub(crate) struct Args {
     pub size: Option<(u32, u32)>,
     /// Convert frames to this many channels: 1 gray, 3 BGR, 4 BGRA
     #[arg(
-        long, value_name = "C", default_value = "3", value_parser = parse::channels, conflicts_with = "raw",
+        long, value_name = "C", default_value = "3", value_parser = parse::channels(), conflicts_with = "raw",
         help_heading = SOURCE
     )]
     pub channels: u8,
@@ -93,7 +102,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = PACE)]
     pub count: Option<u64>,
     /// The segment's name, as in /dev/shm; a leading slash may be left out
-    #[arg(short, long, value_name = "NAME", default_value = "/mmaptest_shm", help_heading = SEGMENT)]
+    #[arg(short, long, value_name = "NAME", default_value = recv::DEFAULT, add = ArgValueCompleter::new(complete::streams), help_heading = SEGMENT)]
     pub name: Name,
     /// Slots, 1 to 16. Receivers can lease all but two. With 1, every frame is where old programs
     /// look for it
@@ -127,9 +136,9 @@ const OUTPUT: &str = "Output";
 const EXAMPLES: &str = "\
 Examples:
   shm-send                                        the test picture
-  shm-send -i photo.jpg -n /cam                   a picture, as segment /cam
+  shm-send photo.jpg -n cam                       a picture, as segment /cam
   shm-send --images shots/ --loop -f 5            a folder, five pictures a second, in a loop
-  shm-send --video clip.mp4                       a video, once, at its own rate
+  shm-send clip.mp4                               a video, once, at its own rate
   shm-send --camera 0 --size 1280x720 -f 30       a webcam
   ffmpeg -i URL -f rawvideo -pix_fmt bgr24 - | shm-send --raw 1280x720x3";
 
@@ -152,6 +161,29 @@ pub(crate) enum Flip {
 }
 
 impl Args {
+    /// Makes paths without a flag the value of the flag that fits.
+    pub(super) fn sort_paths(&mut self, kind: fn(&Path) -> Kind) {
+        let mut paths = std::mem::take(&mut self.paths);
+        let kind = match paths.as_slice() {
+            [] => return,
+            [only] => kind(only),
+            _ => Kind::Pictures,
+        };
+        match kind {
+            Kind::Picture => self.image = paths.pop(),
+            Kind::Pictures => self.images = paths,
+            Kind::Film => self.video = paths.pop(),
+        }
+    }
+
+    /// Whether the source has to be decoded: it is neither a pipe of pixels nor the test picture.
+    pub(super) fn decodes(&self) -> bool {
+        let files = [&self.paths, &self.images]
+            .into_iter()
+            .any(|paths| !paths.is_empty());
+        files || self.image.is_some() || self.video.is_some() || self.camera.is_some()
+    }
+
     /// What is done to each frame on its way.
     pub(crate) fn transform(&self) -> Transform {
         Transform {

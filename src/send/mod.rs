@@ -10,7 +10,7 @@
 //! | parts, sizes and turns of frames on their way | `transform` |
 //! | the running loop: from the source into the segment | `transmission` |
 //! | the window of `--show` | `display` |
-//! | the summary | `tally` |
+//! | the status line, the summary | `status`, `tally` |
 
 mod args;
 mod capture;
@@ -19,21 +19,26 @@ mod meta;
 mod outlet;
 mod pace;
 mod source;
+mod status;
 mod tally;
 mod transform;
 mod transmission;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 use opencv::core::{LogLevel, set_log_level};
 
 use crate::console::{Console, Settings};
 use crate::exit;
+use crate::front;
 use crate::remedy;
 use crate::send::args::Args;
 use crate::stop;
+use crate::terminal::{Screen, Stream, Tty};
 
 /// The command's arguments, for completions and manual pages.
 pub fn command() -> clap::Command {
@@ -42,27 +47,38 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    exit::exit("shm-send", remedy::SEND, run(&args))
+    front::take_name("shm-send");
+    let mut args = Args::parse();
+    args.sort_paths(source::kind);
+    exit::exit("shm-send", remedy::SEND, run(&args, source::open))
 }
 
-fn run(args: &Args) -> Result<()> {
+/// Completes arguments, sends what comes without decoding, or hands over to [`main`].
+pub fn front() -> ExitCode {
+    CompleteEnv::with_factory(command).complete();
+    let args = Args::parse();
+    let sent = if args.decodes() {
+        Err(front::hand_over("shm-send"))
+    } else {
+        run(&args, source::open_undecoded)
+    };
+    exit::exit("shm-send", remedy::SEND, sent)
+}
+
+fn run(args: &Args, open: source::Open) -> Result<()> {
     // Silence OpenCV's log: our errors carry the cause.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
-    let console = Console::new(Settings {
+    let settings = Settings {
         json: args.json,
         quiet: args.quiet,
         stdout_taken: false,
-    });
+    };
     if args.camera == Some(args::Camera::List) {
-        return source::cameras::list(&console);
+        return source::cameras::list(&Console::new(settings));
     }
-    if args.show {
-        display::beside(&args.name, |window| {
-            transmission::run(args, &console, || window.open())
-        })
-    } else {
-        transmission::run(args, &console, || Ok(()))
-    }
+    let tty = Tty::of(Stream::Stderr).filter(|_| !args.json && !args.quiet);
+    let screen = tty.map(Screen::status_line).transpose()?;
+    let console = Console::with_screen(settings, screen.map(Arc::new));
+    transmission::run(args, &console, open)
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::console::Console;
 use crate::event::SendLine;
-use crate::units::{Spread, counted, ms, rate, rounded};
+use crate::units::{Pace, Spread, counted, ms, rate, rounded};
 
 use crate::send::outlet::Written;
 
@@ -18,6 +18,9 @@ pub(super) struct Tally {
     /// When the first frame and the last one were sent.
     span: Option<(Instant, Instant)>,
     writing: Spread,
+    /// How long writing the last frame took, in ns.
+    pub last_ns: Option<i64>,
+    pub pace: Pace,
 }
 
 impl Tally {
@@ -28,6 +31,8 @@ impl Tally {
             start: Instant::now(),
             span: None,
             writing: Spread::new(),
+            last_ns: None,
+            pace: Pace::default(),
         }
     }
 
@@ -38,6 +43,8 @@ impl Tally {
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
         self.frames = written.sent.number;
         self.writing.add(writing);
+        self.last_ns = Some(writing);
+        self.pace.add(now);
         let event = SendLine::Sent {
             frame: written.sent.number,
             sent_ms: written.sent.sent_ms,

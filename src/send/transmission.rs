@@ -4,7 +4,6 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 use shm_frame::{Error, Sender, SenderOptions, Shape};
 
 use crate::console::Console;
@@ -13,27 +12,26 @@ use crate::stop;
 use crate::units::{counted, mb};
 
 use crate::send::args::Args;
+use crate::send::display;
 use crate::send::meta::Meta;
 use crate::send::outlet::Outlet;
 use crate::send::pace::Pace;
 use crate::send::source::{self, Next, SLICE, Source};
+use crate::send::status::Status;
 use crate::send::tally::Tally;
 
-/// Sends until the source, the user or a signal ends it. `ready` is called between the opening of
-/// the source and the making of the segment; if it fails, no segment is made.
-pub(super) fn run(
-    args: &Args,
-    console: &Console,
-    ready: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let (source, rate) = match source::open(args, console) {
+/// Sends until the source, the user or a signal ends it.
+pub(super) fn run(args: &Args, console: &Console, open: source::Open) -> Result<()> {
+    let (source, rate) = match open(args, console) {
         // A signal ended the wait for a film that did not come.
         Err(_) if stop::requested() => return Ok(()),
         opened => opened?,
     };
     let meta = args.meta.as_deref();
     let meta = meta.map(|path| Meta::open(path, console)).transpose()?;
-    ready()?;
+    if args.show {
+        display::open(&args.name, console)?;
+    }
     let transform = args.transform();
     let shape = transform.shape(source.shape())?;
     let sender = Sender::create(
@@ -48,7 +46,7 @@ pub(super) fn run(
     let mut transmission = Transmission {
         args,
         console,
-        bar: progress(args, console, source.as_ref()),
+        status: Status::new(frames(args, source.as_ref()), console),
         source,
         outlet: Outlet::new(sender, meta, transform),
         lost: false,
@@ -56,7 +54,7 @@ pub(super) fn run(
     };
     let sent = transmission.send_all();
     // The summary comes in any case; an error of the run comes first. Before it, receivers are told
-    // of the end, and the bar is cleared.
+    // of the end, and the status line is cleared.
     let tally = transmission.end();
     let told = tally.tell(console);
     sent.and(told)
@@ -87,25 +85,20 @@ fn announce(
     )
 }
 
-/// A progress bar for a source that ends. It is drawn only if stderr is a terminal.
-fn progress(args: &Args, console: &Console, source: &dyn Source) -> ProgressBar {
-    let frames = match (source.frames(), args.count) {
-        (Some(frames), Some(count)) => frames.min(count),
-        (Some(frames), None) => frames,
-        (None, _) => return ProgressBar::hidden(),
-    };
-    if !console.is_verbose_text() {
-        return ProgressBar::hidden();
+/// How many frames there will be, if they end.
+fn frames(args: &Args, source: &dyn Source) -> Option<u64> {
+    let frames = source.frames();
+    match (frames, args.count) {
+        (Some(frames), Some(count)) => Some(frames.min(count)),
+        (frames, _) => frames,
     }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} frames, {eta} left");
-    ProgressBar::new(frames).with_style(style.expect("a valid template"))
 }
 
 /// One run of the command.
 struct Transmission<'a> {
     args: &'a Args,
     console: &'a Console,
-    bar: ProgressBar,
+    status: Option<Status>,
     source: Box<dyn Source>,
     outlet: Outlet,
     /// A frame was lost with its segment, and that was told.
@@ -123,9 +116,11 @@ impl Transmission<'_> {
                     self.wait(&pace)?;
                     break;
                 }
-                Next::Nothing => self.outlet.tend()?,
+                Next::Nothing => self.tend()?,
                 Next::Frame(step) => {
-                    self.bar.inc(1);
+                    if let Some(status) = &mut self.status {
+                        status.step();
+                    }
                     if pace.skips(Instant::now(), step, self.source.can_skip()) {
                         self.tally.skipped += 1;
                     } else if self.wait(&pace)? {
@@ -152,14 +147,31 @@ impl Transmission<'_> {
             if stop::requested() {
                 return Ok(false);
             }
-            self.outlet.tend()?;
+            self.tend()?;
         }
         Ok(true)
     }
 
+    /// Looks after the segment and the status line.
+    fn tend(&mut self) -> Result<()> {
+        self.outlet.tend()?;
+        self.tick();
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        if let Some(status) = &mut self.status {
+            status.tick(&self.tally, || self.outlet.receivers());
+        }
+    }
+
     fn send(&mut self) -> Result<()> {
         match self.source.send(&mut self.outlet) {
-            Ok(Some(written)) => self.tally.add(&written, self.console),
+            Ok(Some(written)) => {
+                self.tally.add(&written, self.console)?;
+                self.tick();
+                Ok(())
+            }
             Ok(None) => Ok(()),
             // The next frame finds another segment.
             Err(error) if matches!(error.downcast_ref(), Some(Error::Lost { .. })) => {
@@ -172,9 +184,10 @@ impl Transmission<'_> {
         }
     }
 
-    /// Closes the segment, which tells the receivers, and clears the bar.
+    /// Closes the segment, which tells the receivers, and clears the status line.
     fn end(self) -> Tally {
-        self.bar.finish_and_clear();
+        drop(self.outlet);
+        self.console.close();
         self.tally
     }
 }

@@ -1,24 +1,17 @@
-//! A terminal: its size, its colours, its keys, and writes that nobody gets stuck in.
+//! A terminal: its size, its keyboard, and writes that never wait.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::libc;
 use rustix::process::getpgrp;
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize,
-    tcsetattr,
+    LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetpgrp,
+    tcgetwinsize, tcsetattr,
 };
-
-use crate::stdio;
-use crate::stop;
-
-/// How long to wait at a time.
-const SLICE: Duration = Duration::from_millis(50);
 
 /// A stream that may be a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,50 +24,14 @@ pub(crate) enum Stream {
 #[derive(Debug)]
 pub(crate) struct Tty {
     /// Of its own description, so that it does not block and nobody else's mode changes.
-    out: File,
-    colours: Colours,
+    file: File,
     /// How the keyboard was, while keys are taken one by one.
-    before: Mutex<Option<Termios>>,
-}
-
-/// What colours a terminal has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Colours {
-    /// None, or the user wants none.
-    None,
-    /// The 256 of xterm.
-    Palette,
-    /// 24 bits.
-    True,
-}
-
-impl Colours {
-    pub(crate) fn any(self) -> bool {
-        self != Self::None
-    }
-
-    fn known() -> Self {
-        let variable = |name| env::var(name).unwrap_or_default();
-        let term = variable("TERM");
-        if !variable("NO_COLOR").is_empty()
-            || term.starts_with("vt")
-            || term.ends_with("-mono")
-            || term.ends_with("-m")
-        {
-            Self::None
-        } else if matches!(variable("COLORTERM").as_str(), "truecolor" | "24bit")
-            || term.ends_with("-direct")
-        {
-            Self::True
-        } else {
-            Self::Palette
-        }
-    }
+    before: Option<Termios>,
 }
 
 /// A terminal's size.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
+pub(super) struct Size {
     pub columns: usize,
     pub rows: usize,
     /// Of a cell in pixels, if the terminal says.
@@ -82,12 +39,12 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    pub(crate) fn cells(self) -> (usize, usize) {
+    pub(super) fn cells(self) -> (usize, usize) {
         (self.columns, self.rows)
     }
 
     /// What is left above some rows.
-    pub(crate) fn less_rows(self, rows: usize) -> Self {
+    pub(super) fn less_rows(self, rows: usize) -> Self {
         Self {
             rows: self.rows.saturating_sub(rows),
             ..self
@@ -99,39 +56,30 @@ impl Tty {
     /// The terminal that a stream is, if it is one that can be drawn on, and this process is not in
     /// its background.
     pub(crate) fn of(stream: Stream) -> Option<Self> {
-        let (is_terminal, out) = match stream {
-            Stream::Stdout => (io::stdout().is_terminal(), stdio::reopen(&io::stdout())),
-            Stream::Stderr => (io::stderr().is_terminal(), stdio::reopen(&io::stderr())),
+        let (is_terminal, file) = match stream {
+            Stream::Stdout => (io::stdout().is_terminal(), open(&io::stdout())),
+            Stream::Stderr => (io::stderr().is_terminal(), open(&io::stderr())),
         };
         let term = env::var("TERM").unwrap_or_default();
         if !is_terminal || matches!(term.as_str(), "" | "dumb" | "unknown") {
             return None;
         }
-        let out = out.ok()?;
+        let file = file.ok()?;
         // Fails for a terminal that is not this process's: then there is no foreground.
-        if tcgetpgrp(&out).is_ok_and(|group| group != getpgrp()) {
+        if tcgetpgrp(&file).is_ok_and(|group| group != getpgrp()) {
             return None;
         }
-        Some(Self {
-            out,
-            colours: Colours::known(),
-            before: Mutex::default(),
-        })
+        Some(Self { file, before: None })
     }
 
-    pub(crate) fn colours(&self) -> Colours {
-        self.colours
-    }
-
-    pub(crate) fn size(&self) -> Size {
-        let Ok(size) = tcgetwinsize(&self.out) else {
-            return Size {
-                columns: 80,
-                rows: 24,
-                cell: None,
-            };
-        };
-        let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    pub(super) fn size(&self) -> Size {
+        let (columns, rows, x, y) = tcgetwinsize(&self.file)
+            .map(|size| {
+                let [columns, rows, x, y] =
+                    [size.ws_col, size.ws_row, size.ws_xpixel, size.ws_ypixel].map(usize::from);
+                (columns, rows, x, y)
+            })
+            .unwrap_or_default();
         if columns == 0 || rows == 0 {
             // A serial line does not know.
             return Size {
@@ -140,10 +88,7 @@ impl Tty {
                 cell: None,
             };
         }
-        let cell = (
-            usize::from(size.ws_xpixel) / columns,
-            usize::from(size.ws_ypixel) / rows,
-        );
+        let cell = (x / columns, y / rows);
         Size {
             columns,
             rows,
@@ -151,76 +96,76 @@ impl Tty {
         }
     }
 
-    /// Writes all of it, or gives up if the terminal takes nothing and the end is asked for.
-    pub(crate) fn write(&self, bytes: &[u8]) {
-        // An error is a terminal that is gone, and whoever looked at it as well.
-        let _ = stdio::write_all(&self.out, bytes);
-    }
-
     /// From now on keys come one by one and unseen, if there is a keyboard.
-    pub(crate) fn take_keys(&self) {
-        let stdin = io::stdin();
-        let Ok(before) = tcgetattr(&stdin) else {
+    pub(super) fn take_keys(&mut self) {
+        let Ok(before) = tcgetattr(&self.file) else {
             return;
         };
         let mut modes = before.clone();
         modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
-        // A read takes what is there.
-        modes.special_codes[SpecialCodeIndex::VMIN] = 0;
-        modes.special_codes[SpecialCodeIndex::VTIME] = 0;
-        if tcsetattr(&stdin, OptionalActions::Now, &modes).is_ok() {
-            *self.before() = Some(before);
+        if tcsetattr(&self.file, OptionalActions::Now, &modes).is_ok() {
+            self.before = Some(before);
         }
     }
 
     /// The keyboard as it was.
-    pub(crate) fn give_keys(&self) {
-        if let Some(before) = self.before().take() {
-            // Typed ahead, to a picture: not for the shell.
-            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &before);
+    pub(super) fn give_keys(&mut self) {
+        if let Some(before) = self.before.take() {
+            // Typed ahead, to a picture: not for the shell. An error is a terminal that is gone. That
+            // all is written is not waited for.
+            let _ = tcflush(&self.file, QueueSelector::IFlush);
+            let _ = tcsetattr(&self.file, OptionalActions::Now, &before);
         }
     }
 
-    /// The keys that were pressed. Those that send more than one byte, as the arrows do, are none.
-    pub(crate) fn keys(&self) -> Vec<char> {
-        let typed = self.typed(Duration::ZERO);
-        let sequence = typed.windows(2).position(|pair| pair[0] == b'\x1b');
-        let keys = &typed[..sequence.unwrap_or(typed.len())];
-        keys.iter().copied().map(char::from).collect()
+    pub(super) fn has_keys(&self) -> bool {
+        self.before.is_some()
     }
 
-    /// Asks the terminal something, and returns what it said until its answer is whole.
-    pub(crate) fn ask(&self, question: &str, is_whole: impl Fn(&str) -> bool) -> String {
-        const PATIENCE: Duration = Duration::from_secs(1);
-        let mut answer = String::new();
-        if self.before().is_none() {
-            return answer;
+    /// What was typed or answered. Nothing: nothing more for now. An error: the terminal is gone.
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = [0; 1024];
+        match (&self.file).read(&mut bytes) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => Ok(bytes[..length].to_vec()),
+            Err(error) => passing(&error).then(Vec::new).ok_or(error),
         }
-        self.write(question.as_bytes());
-        let begin = Instant::now();
-        while !is_whole(&answer) && begin.elapsed() < PATIENCE && !stop::requested() {
-            answer += &String::from_utf8_lossy(&self.typed(SLICE));
-        }
-        answer
     }
 
-    fn typed(&self, time: Duration) -> Vec<u8> {
-        let mut bytes = [0; 256];
-        let stdin = io::stdin();
-        if self.before().is_none() || !ready(&stdin, PollFlags::POLLIN, time) {
-            return Vec::new();
+    /// Writes as much as the terminal takes now. Returns how much that is.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match (&self.file).write(bytes) {
+            Err(error) if passing(&error) => Ok(0),
+            written => written,
         }
-        // Not through std's buffer, which poll(2) does not see.
-        let read = rustix::io::read(&stdin, &mut bytes).unwrap_or(0);
-        bytes[..read].to_vec()
     }
 
-    fn before(&self) -> std::sync::MutexGuard<'_, Option<Termios>> {
-        self.before.lock().expect("nobody panics while holding it")
+    /// Throws away what was written and the terminal did not take yet.
+    pub(super) fn discard(&self) {
+        // An error is a terminal that is gone.
+        let _ = tcflush(&self.file, QueueSelector::OFlush);
     }
 }
 
-fn ready(file: impl AsFd, what: PollFlags, time: Duration) -> bool {
-    let ms = u16::try_from(time.as_millis()).expect("short");
-    poll(&mut [PollFd::new(file.as_fd(), what)], ms).is_ok_and(|ready| ready > 0)
+impl AsFd for Tty {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Opens the terminal behind a stream again, without blocking. Keys come from it as well: stdin may
+/// be something else.
+fn open(stream: &impl AsFd) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{}", stream.as_fd().as_raw_fd()))
+}
+
+fn passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }

@@ -129,6 +129,69 @@ fn stop_ignoring_signals() {
     });
 }
 
+/// A mount namespace with an empty /dev/shm.
+pub struct Shm(pub Program);
+
+impl Shm {
+    pub fn new() -> Self {
+        let script = "mount -t tmpfs -o size=64m tmpfs /dev/shm && echo ready && exec sleep 600";
+        let mut holder = Program::start(Command::new("unshare").args([
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+        ]));
+        holder.wait_for("ready");
+        Self(holder)
+    }
+
+    /// A command in it, to be started.
+    pub fn command(&self, program: &str, args: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.env_remove("DISPLAY");
+        // Without --wd, so that the program keeps this process's directory.
+        command.args(["--user", "--preserve-credentials", "--mount", "--target"]);
+        command.args([&self.0.pid().to_string(), program]);
+        command.args(args.split_whitespace());
+        command
+    }
+
+    pub fn run(&self, args: &str) -> Program {
+        let mut program = Program::start(&mut self.command(RECV, args));
+        program.ends_with(0);
+        program
+    }
+
+    /// A sender that has published frames.
+    pub fn sender(&self, args: &str) -> Program {
+        let mut sender = Program::start(&mut self.command(SEND, &format!("--json {args}")));
+        sender.wait_for_events("sent", 3);
+        sender
+    }
+
+    /// The line of `--list --json` with this name.
+    pub fn listed(&self, name: &str) -> Option<Value> {
+        let mut lines = self.run("--list --json").json();
+        lines.retain(|line| line["name"] == name);
+        lines.pop()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root/dev/shm/{name}", self.0.pid()))
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("")).unwrap();
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = entries
+            .map(|entry| name(entry).into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
 /// Whether these programs, words between spaces, are installed. If not, the test that asks is to
 /// return: it is left out, which is told on stderr. With `SHM_FRAME_TEST_ALL=1` it fails instead.
 pub fn needs(programs: &str) -> bool {

@@ -14,7 +14,7 @@ use crate::segment::found::{Contents, FileId, Found};
 use crate::segment::lock;
 use crate::{Error, FrameHeader, Name, Shape};
 
-/// The time between two looks at everything, for the rates.
+/// The time between two looks at segments that do not tell their rate in one.
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// What [`list`] found.
@@ -63,8 +63,8 @@ pub struct ListedControl {
     pub receivers: usize,
 }
 
-/// Looks at every file in `/dev/shm`, at those with a live sender twice, and tells which are
-/// segments. Only reads: it takes no lock, follows no link and waits for nobody.
+/// Looks at every file in `/dev/shm`, and tells which are segments. Live ones that hold a single
+/// frame are looked at twice, for their rate; then it takes 0.15 s. Only reads: it takes no lock, follows no link and waits for nobody.
 ///
 /// A file without a control page counts if it has just the size that its header says, or the next
 /// multiple of 4096.
@@ -264,17 +264,19 @@ fn look(name: &Name) -> Result<Option<(Listed, Option<Again>)>, Error> {
     let beat = Beat::read(&found, geometry)?;
     listed.shape = beat.shape(&found, geometry);
     listed.age = beat.age();
-    let held = |entry: &usize| lock::held(&found.file, lock::LEASES + entry) == Ok(true);
     let alive = found.alive()?;
+    // Most have their last two frames.
+    let fps = alive.then(|| beat.fps(&beat, monotonic_ns())).flatten();
     listed.control = Some(ListedControl {
         slots: geometry.slots,
-        fps: None,
+        fps,
         pid: claims.pid,
         command: alive.then(|| command(claims.pid, &found)).flatten(),
         alive,
-        receivers: (0..geometry.leases()).filter(held).count(),
+        receivers: lock::owned_leases(&found.file, geometry.leases()),
     });
-    Ok(Some((listed, alive.then_some((found, geometry, beat)))))
+    let again = alive && fps.is_none();
+    Ok(Some((listed, again.then_some((found, geometry, beat)))))
 }
 
 /// The shape of a segment without a control page, if the file is as long as that makes it.

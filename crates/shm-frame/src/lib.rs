@@ -176,8 +176,8 @@ pub use protocol::format::{
 pub use protocol::header::FrameHeader;
 #[cfg(not(loom))]
 pub use receiver::{
-    Canceller, Followed, Follower, Frame, Lease, Notifier, OwnedLease, Receiver, Via, WaitMode,
-    Waited,
+    Canceller, Followed, Follower, Frame, Lease, Notifier, OwnedLease, Receiver, ReceiverOptions,
+    Via, WaitMode, Waited,
 };
 #[cfg(not(loom))]
 pub use sender::{Extras, Loan, LoanMemory, OwnedLoan, Sender, SenderOptions, Sent};

@@ -13,7 +13,7 @@ use crate::Error;
 pub(crate) const DIRECTORY: &str = "/dev/shm";
 
 /// The name of a segment: `/NAME`, as `shm_open(3)` takes it, and the file `/dev/shm/NAME`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
 
 impl Name {

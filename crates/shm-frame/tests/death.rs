@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use shm_frame::{Error, Name, Waited};
 use shm_frame_testing::frames::{self, Checked, Random, Take, create, signal_file, start};
-use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, open_name, wait_until};
+use shm_frame_testing::{
+    PATIENCE, Program, Scratch, TestName, open, open_name, open_read_only, wait_until,
+};
 
 const ROUNDS: u64 = 1000;
 
@@ -27,8 +29,11 @@ fn role() {
     let until = signal_file(&name.to_string(), "end");
     match role.as_str() {
         "send" => send(&name),
-        "lease" => frames::follow(&name, Take::Lease, GROWING, || until.exists()),
-        "copy" => frames::follow(&name, Take::Copy, GROWING, || until.exists()),
+        "lease" => frames::follow(open_name(&name), Take::Lease, GROWING, || until.exists()),
+        "view" => frames::follow(open_read_only(&name), Take::Lease, GROWING, || {
+            until.exists()
+        }),
+        "copy" => frames::follow(open_name(&name), Take::Copy, GROWING, || until.exists()),
         "hold" => hold(&name),
         _ => panic!("no role {role}"),
     }
@@ -76,7 +81,7 @@ fn followed(receiver: &Program) -> Vec<(u32, bool)> {
 fn senders_die_at_any_moment_and_receivers_say_so_and_go_on_with_the_next() {
     let name = TestName::new("dying");
     let _scratch = Scratch::new(&name);
-    let mut receivers = [start("lease", &name), start("copy", &name)];
+    let mut receivers = ["lease", "view", "copy"].map(|role| start(role, &name));
     let mut random = Random(1);
     let mut said_after = Vec::new();
     for round in 0..ROUNDS {

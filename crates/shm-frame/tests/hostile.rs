@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shm_frame::{Error, FrameHeader, Name, Receiver, Waited};
 use shm_frame_testing::frames::{self, Checked, Random, Take, create, number, signal_file, start};
-use shm_frame_testing::{Program, Scratch, TestName, open_name, status_kb, take, wait_until};
+use shm_frame_testing::{
+    Program, Scratch, TestName, open_name, open_read_only, status_kb, take, wait_until,
+};
 
 const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
 const PAGE: u64 = 4096;
@@ -21,8 +23,11 @@ fn role() {
     let until = signal_file(&name.to_string(), "end");
     match role.as_str() {
         "send" => send(&name, &until),
-        "lease" => frames::follow(&name, Take::Lease, SHAPES, || until.exists()),
-        "copy" => frames::follow(&name, Take::Copy, SHAPES, || until.exists()),
+        "lease" => frames::follow(open_name(&name), Take::Lease, SHAPES, || until.exists()),
+        "view" => frames::follow(open_read_only(&name), Take::Lease, SHAPES, || {
+            until.exists()
+        }),
+        "copy" => frames::follow(open_name(&name), Take::Copy, SHAPES, || until.exists()),
         "believe" => believe(&name, &until),
         _ => panic!("no role {role}"),
     }
@@ -56,6 +61,7 @@ fn truncation_and_removal_end_neither_side_and_show_no_frame_that_is_not_whole()
     let mut programs = [
         start("send", &name),
         start("lease", &name),
+        start("view", &name),
         start("copy", &name),
     ];
     programs[0].wait_for("sending");

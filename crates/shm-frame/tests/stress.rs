@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use shm_frame::{End, Name, WaitMode, Waited};
+use shm_frame::{End, Name, Receiver, Via, WaitMode, Waited};
 use shm_frame_testing::frames::{
     self, Checked, Random, Take, create, number, signal_file, start, wait_for_file,
 };
-use shm_frame_testing::{PATIENCE, Program, Scratch, TestName, open, open_name, status_kb};
+use shm_frame_testing::{
+    PATIENCE, Program, Scratch, TestName, open, open_name, open_read_only, status_kb, wait_until,
+};
 
 const SHAPES: &[[u32; 3]] = &[[101, 320, 3], [202, 320, 1], [50, 100, 4]];
 /// The size that people send.
@@ -20,18 +22,20 @@ fn role() {
     };
     let until = signal_file(&name.to_string(), "end");
     match role.as_str() {
-        "lease" => receive(&name, Take::Lease),
-        "copy" => receive(&name, Take::Copy),
-        "hold" => hold(&name),
+        "lease" => receive(open_name(&name), Take::Lease, Via::Leased),
+        "view" => receive(open_read_only(&name), Take::Lease, Via::LeasedReadOnly),
+        "copy" => receive(open_name(&name), Take::Copy, Via::Copied),
+        "hold" => hold(open_name(&name)),
+        "hold and view" => hold(open_read_only(&name)),
         "send usual" => send_usual(&name, &until),
         _ => visit(&name, &role, &until),
     }
 }
 
-/// Receives until the sender closes the segment.
-fn receive(name: &Name, take: Take) {
-    let mut receiver = open_name(name);
+/// Receives until the sender closes the segment, at least one frame by that way.
+fn receive(mut receiver: Receiver, take: Take, via: Via) {
     println!("attached");
+    let mut by_way = 0_u64;
     let (mut frames, mut skipped, mut last, mut pixels) = (0_u64, 0, 0, Vec::new());
     loop {
         match receiver.wait(PATIENCE).unwrap() {
@@ -46,7 +50,8 @@ fn receive(name: &Name, take: Take) {
                 last = taken.number;
                 skipped += taken.skipped;
                 frames += 1;
-                if frames == 1 {
+                by_way += u64::from(taken.via == via);
+                if by_way == 1 && taken.via == via {
                     println!("first frame");
                 }
             }
@@ -58,14 +63,18 @@ fn receive(name: &Name, take: Take) {
         }
     }
     println!(
-        "frames={frames} skipped={skipped} torn={} last={last}",
+        "frames={frames} {via}={by_way} skipped={skipped} torn={} last={last}",
         receiver.torn()
     );
 }
 
 /// Leases a frame, is stopped with it in hand, and looks at it again.
-fn hold(name: &Name) {
-    let mut receiver = open_name(name);
+fn hold(mut receiver: Receiver) {
+    let name = receiver.name().clone();
+    wait_until("it can lease", || {
+        receiver.wait(Duration::from_millis(1)).unwrap();
+        receiver.can_lease()
+    });
     let sender = receiver.sender_pid().unwrap();
     assert_eq!(receiver.wait(PATIENCE).unwrap(), Waited::Frame);
     let lease = receiver.lease().unwrap().expect("a frame");
@@ -155,6 +164,14 @@ fn no_frame_is_torn_or_goes_backwards_with_four_slots() {
 }
 
 #[test]
+fn no_frame_is_torn_or_goes_backwards_with_leases_by_entry_and_by_lock() {
+    stress(3, &["view", "copy"], None);
+    stress(4, &["lease", "view", "copy"], None);
+    stress(4, &["view", "view", "copy"], None);
+    stress(6, &["view", "lease", "view", "lease"], None);
+}
+
+#[test]
 fn no_frame_is_torn_or_goes_backwards_with_five_to_eight_slots() {
     for slots in 5..=8 {
         stress(slots, &["lease", "copy", "lease"], None);
@@ -173,10 +190,14 @@ fn the_sender_goes_on_beside_receivers_that_are_stopped_with_a_lease_in_hand() {
     let _scratch = Scratch::new(&name);
     let mut sender = create(&name.name(), 4, checked.capacity()).unwrap();
     checked.send(&mut sender, 1);
-    let mut holders = [start("hold", &name), start("hold", &name)];
+    let mut holders = [start("hold", &name), start("hold and view", &name)];
     let mut frame = 1;
     for holder in &mut holders {
-        holder.wait_for("leased");
+        holder.wait_until("it holds a frame", |holder| {
+            frame += 1;
+            checked.send(&mut sender, frame);
+            holder.stdout().contains("leased")
+        });
         holder.stop();
         for _ in 0..2000 {
             frame += 1;
@@ -297,14 +318,15 @@ fn send_usual(name: &Name, until: &std::path::Path) {
 
 /// Receives for so many ms, as the role says, or until everybody is to end.
 fn visit(name: &Name, role: &str, until: &std::path::Path) {
-    let (take, stay) = match role.split_once(' ') {
-        Some(("lease", stay)) => (Take::Lease, stay),
-        Some(("copy", stay)) => (Take::Copy, stay),
+    let (take, stay, receiver) = match role.split_once(' ') {
+        Some(("lease", stay)) => (Take::Lease, stay, open_name(name)),
+        Some(("view", stay)) => (Take::Lease, stay, open_read_only(name)),
+        Some(("copy", stay)) => (Take::Copy, stay, open_name(name)),
         _ => panic!("no role {role}"),
     };
     let end = Instant::now() + Duration::from_millis(stay.parse().unwrap());
     let end = || Instant::now() > end || until.exists();
-    frames::follow(name, take, USUAL, end);
+    frames::follow(receiver, take, USUAL, end);
 }
 
 fn descriptors(program: &Program) -> usize {
@@ -333,7 +355,7 @@ fn a_long_run_is_whole_and_memory_stays_flat() {
 
     let mut random = Random(2026);
     let mut visitor = |i: u64| {
-        let take = ["lease", "copy"][usize::try_from(i % 2).unwrap()];
+        let take = ["lease", "copy", "view"][usize::try_from(i % 3).unwrap()];
         let stay = 100 + random.below(3000);
         // Half of them are killed, the others leave by themselves.
         let kill = random.below(2) == 0;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shm_frame::{End, Error, Frame, Name, Receiver, Sender, SenderOptions, Shape, Waited};
 
-use crate::{Program, TestName, open_name, shape, wait_until};
+use crate::{Program, TestName, shape, wait_until};
 
 const ROLE: &str = "SHM_FRAME_TEST_ROLE";
 const NAME: &str = "SHM_FRAME_TEST_NAME";
@@ -205,8 +205,12 @@ impl Take {
 /// Follows a name from segment to segment until it is told to end, and says what it sees.
 ///
 /// A frame that is torn, or comes twice, or after a newer one, is the end.
-pub fn follow(name: &Name, take: Take, shapes: &'static [[u32; 3]], end: impl Fn() -> bool) {
-    let mut receiver = open_name(name);
+pub fn follow(
+    mut receiver: Receiver,
+    take: Take,
+    shapes: &'static [[u32; 3]],
+    end: impl Fn() -> bool,
+) {
     let (mut frames, mut last, mut sender, mut gone) = (0_u64, 0, None, Vec::new());
     let mut pixels = Vec::new();
     while !end() {

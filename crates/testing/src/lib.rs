@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shm_frame::{Channels, Element, Error, Format, Frame, Name, Receiver, Shape, Size, Waited};
+use shm_frame::{
+    Channels, Element, Error, Format, Frame, Name, Receiver, ReceiverOptions, Shape, Size, Waited,
+};
 
 /// Long enough for the slowest machine; nothing is said about how long it takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -300,9 +302,18 @@ pub fn open(name: &TestName) -> Receiver {
 }
 
 pub fn open_name(name: &Name) -> Receiver {
+    open_with(name, ReceiverOptions::new())
+}
+
+/// The same for reading only.
+pub fn open_read_only(name: &Name) -> Receiver {
+    open_with(name, ReceiverOptions::new().read_only(true))
+}
+
+fn open_with(name: &Name, options: ReceiverOptions) -> Receiver {
     let mut receiver = None;
     wait_until("there is a segment", || {
-        receiver = match Receiver::open(name) {
+        receiver = match Receiver::open_with(name, &options) {
             Ok(receiver) => Some(receiver),
             Err(Error::NotFound { .. } | Error::NotASegment { .. } | Error::Version { .. }) => None,
             Err(error) => panic!("{error}"),

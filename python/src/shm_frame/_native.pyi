@@ -60,6 +60,8 @@ class Frame:
     @property
     def in_place(self) -> bool: ...
     @property
+    def via(self) -> Literal["leased", "leased-read-only", "copied", "plain"]: ...
+    @property
     def is_whole(self) -> bool: ...
     @property
     def found(self) -> bool: ...
@@ -86,6 +88,7 @@ class Receiver:
         wait_mode: Literal["sleep", "predict", "spin"] = "sleep",
         follow: bool = True,
         copy: bool = False,
+        read_only: bool = False,
     ) -> Self: ...
     def receive(
         self, timeout: float | None = None, *, out: NDArray[Any] | None = None

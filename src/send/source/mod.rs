@@ -10,6 +10,7 @@ mod raw;
 mod test_picture;
 mod whole;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -70,8 +71,39 @@ pub(crate) enum Next {
     End(Option<Duration>),
 }
 
-/// Opens the source that the flags ask for. Also returns its rate, as text.
-pub(crate) fn open(args: &Args, console: &Console) -> Result<(Box<dyn Source>, String)> {
+/// What a path is, as the flags tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Picture,
+    Pictures,
+    Film,
+}
+
+/// What a path probably is. Nothing is read of what can be read only once.
+pub(crate) fn kind(path: &Path) -> Kind {
+    let metadata = path.metadata();
+    if metadata.as_ref().is_ok_and(std::fs::Metadata::is_dir) {
+        return Kind::Pictures;
+    }
+    let text = path.to_string_lossy();
+    if metadata.is_err() && text.contains(['*', '?', '[']) && !text.contains("://") {
+        return Kind::Pictures;
+    }
+    if pictures::is_picture(path) {
+        Kind::Picture
+    } else {
+        Kind::Film
+    }
+}
+
+/// A source, and its rate as text.
+pub(crate) type Opened = (Box<dyn Source>, String);
+
+/// Opens the source that the flags ask for.
+pub(crate) type Open = fn(&Args, &Console) -> Result<Opened>;
+
+/// Opens the source that the flags ask for.
+pub(crate) fn open(args: &Args, console: &Console) -> Result<Opened> {
     let rate = args.fps.unwrap_or(RATE);
     if let Some(path) = &args.image {
         let context = || format!("--image {}", path.display());
@@ -102,7 +134,15 @@ pub(crate) fn open(args: &Args, console: &Console) -> Result<(Box<dyn Source>, S
         let camera = Camera::open(path, args.size, args.fps, args.channels, args.captured);
         let (camera, rate) = camera.with_context(context)?;
         Ok((Box::new(camera), rate))
-    } else if let Some(shape) = args.raw {
+    } else {
+        open_undecoded(args, console)
+    }
+}
+
+/// Opens one of the sources whose frames need not be decoded.
+pub(crate) fn open_undecoded(args: &Args, _console: &Console) -> Result<Opened> {
+    let rate = args.fps.unwrap_or(RATE);
+    if let Some(shape) = args.raw {
         let period = args.fps.and_then(|rate| rate.period);
         let raw = Raw::open(shape, period);
         let raw = raw.with_context(|| format!("--raw {shape}"))?;

@@ -241,6 +241,17 @@ fn literal_folders(pattern: &str) -> String {
     pattern.to_owned()
 }
 
+/// Whether a file is a picture: by what is in it, or by its name if it is not there. A GIF is taken
+/// for a film.
+pub(crate) fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str);
+    let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    match path.metadata() {
+        Ok(metadata) => metadata.is_file() && extension != "gif" && can_read(path),
+        Err(_) => EXTENSIONS.contains(&extension.as_str()),
+    }
+}
+
 /// Whether OpenCV knows the format of a file.
 fn can_read(path: &Path) -> bool {
     let path = path.to_str();

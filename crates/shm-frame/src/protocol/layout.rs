@@ -14,6 +14,18 @@ pub(crate) const PAGE: usize = 4096;
 pub(crate) const MAX_SLOTS: usize = if cfg!(loom) { 4 } else { 16 };
 /// Two slots must stay free of leases: the latest frame's, and the one being written.
 pub(crate) const MAX_LEASES: usize = MAX_SLOTS - 2; // bug: max-leases
+/// The lock of the first lease entry: holding the byte is owning the entry. A receiver that may
+/// write the segment has it alone; one that may only read shares it, and sees to it that nobody
+/// else does.
+pub(crate) const ENTRY_LOCKS: usize = 2;
+/// Shared by the receivers that lease by locks. While nobody has it, the sender asks about none of
+/// the next ones.
+pub(crate) const LESSEES_LOCK: usize = 17;
+/// The lock of the first slot: shared by receivers that read it in place and may not write a lease
+/// entry.
+pub(crate) const SLOT_LOCKS: usize = 32;
+/// The longest time in ns from one look of the sender at [`LESSEES_LOCK`] to the next one: 0.1 s.
+pub(crate) const LOOK_NS: u64 = 100_000_000;
 /// The first eight bytes of a control page, little-endian.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"shmframe");
 /// The only version of the control page so far.

@@ -5,17 +5,20 @@
 //! `latest` *determines* the sequence that must be found there, so that a reader that was lapped
 //! never takes one frame for another.
 //!
-//! The writer, [`Writer::begin`] and [`Writer::publish`]:
+//! The writer, [`Writer::begin`] and [`Writer::publish`]; of the locks it asks only while it
+//! [knows](Lessees) that there are receivers that lease by them:
 //!
 //! 1. Candidate: the lowest slot that is not the latest (with one slot: slot 0).
 //! 2. The clock, into a local.
 //! 3. The candidate's sequence odd, Release.
 //! 4. `fence(SeqCst)`.
-//! 5. Each lease entry once, Acquire, into a bit mask.
+//! 5. Each lease entry once, Acquire, into a bit mask; and the candidate's lock.
 //! 6. Candidate leased: *every* slot but the latest odd, fence again, each entry once again, take
-//!    the lowest that is not in the mask, put the others' sequences back. One slot after the other
-//!    would not do: a reader can move its lease behind the scan. There are at most `slots - 2`
-//!    entries, so one slot is always free.
+//!    the lowest that is not in the mask and whose lock nobody shares, put the others' sequences
+//!    back. One slot after the other would not do: a reader can move its lease behind the scan.
+//!    There are at most `slots - 2` entries, so one slot is always free. Only a reader that means
+//!    harm can share the locks of all: then the mask alone decides, and those whose leases are lost
+//!    notice ([`still_held`]).
 //! 7. Only now `frame_valid` = 0, header, begin time, pixels.
 //! 8. After non-temporal stores, an `sfence`.
 //! 9. Full fence, `frame_valid` = 1.
@@ -31,11 +34,76 @@
 //! 6) comes first, and the reader finds an odd sequence; or the reader's fence does, and the
 //! writer's scan finds the lease.
 //!
+//! A lease by locks, for receivers that may not write the table:
+//!
+//! 1. Once, [`own_by_lock`]: share the lock of an entry, and only then see that nobody else has it
+//!    and that the entry is empty. Of two that come at once, the second sees the first. So all
+//!    receivers together still hold at most `slots - 2` slots.
+//! 2. Once: share [`LESSEES_LOCK`], and wait until [`known_from_ns`]. The sender looks at that lock
+//!    at least every 0.1 s. A frame that was begun in ignorance may be published later than that,
+//!    but nothing else is in between: the slot that is the latest until then is not the one that
+//!    the writer chose.
+//! 3. [`lease_by_lock`]: `latest`, Acquire; share the slot's lock; fence; the sequence is exactly
+//!    `2 * frame`, Acquire. Either the writer asks about the lock later and finds it shared, or
+//!    this reader finds the odd sequence.
+//! 4. [`release_lock`]: give it back.
+//!
 //! A copy, [`begin_copy`] and [`end_copy`]: the sequence is `2 * frame`, Acquire; copy;
 //! `fence(Acquire)`; still is.
 
-use super::layout::{ControlPage, MAX_SLOTS, leases};
+use super::layout::{
+    ControlPage, ENTRY_LOCKS, LESSEES_LOCK, LOOK_NS, MAX_SLOTS, SLOT_LOCKS, leases,
+};
 use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// Locks on bytes of the segment's file that any number of receivers can share. What is done to
+/// them, by whatever process, has one order, and whoever finds a lock taken or free also finds what
+/// was written before.
+pub(crate) trait Locks {
+    /// Shares the lock on a byte. `false`: somebody has it alone.
+    fn share(&self, byte: usize) -> bool;
+    /// Gives it back.
+    fn give(&self, byte: usize);
+    /// Whether anybody else holds or shares it.
+    fn others(&self, byte: usize) -> bool;
+}
+
+/// What the writer knows of receivers that lease by locks.
+#[derive(Debug, Default)]
+pub(crate) struct Lessees {
+    any: bool,
+    look_at_ns: u64,
+}
+
+impl Lessees {
+    /// Asks about [`LESSEES_LOCK`], if that is due. To be called at the beginning of each frame,
+    /// before anything else can fail, with a time of the monotonic clock that was read before.
+    #[inline]
+    pub(crate) fn look_if_due(&mut self, now_ns: u64, ask: impl FnOnce(usize) -> bool) {
+        if now_ns >= self.look_at_ns {
+            self.look_at_ns = now_ns + LOOK_NS; // bug: next-look
+            self.any = ask(LESSEES_LOCK); // bug: look
+        }
+    }
+
+    /// Whether there are any.
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        self.any
+    }
+}
+
+/// From when on the writer knows of a receiver that shared [`LESSEES_LOCK`] before `shared_ns`: one
+/// look later. The other 0.1 s are for what the writer stored before it read its clock to be seen
+/// by this receiver.
+pub(crate) fn known_from_ns(shared_ns: u64) -> u64 {
+    shared_ns + 2 * LOOK_NS // bug: known-from
+}
+
+/// The lock of a slot.
+pub(crate) fn slot_lock(slot: usize) -> usize {
+    SLOT_LOCKS + slot
+}
 
 /// A word of `latest`: which frame is the newest whole one, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +114,10 @@ pub(crate) struct Latest {
 }
 
 impl Latest {
+    pub(crate) fn new(frame: u64, slot: usize) -> Self {
+        Self { frame, slot } // bug: new
+    }
+
     fn pack(self) -> u64 {
         self.frame << 8 | self.slot as u64
     }
@@ -129,12 +201,17 @@ impl Writer {
         }
     }
 
-    /// Steps 1 and 3 to 6: a slot that nobody reads.
+    /// Steps 1 and 3 to 6: a slot that nobody reads. `is_locked` says whether a receiver shares a
+    /// slot's lock.
     ///
     /// To give it up, drop it: its sequence stays odd until it is chosen again, so nobody takes
     /// what is in it for a frame.
     #[inline]
-    pub(crate) fn begin(&mut self, control: &ControlPage) -> Writing {
+    pub(crate) fn begin(
+        &mut self,
+        control: &ControlPage,
+        mut is_locked: impl FnMut(usize) -> bool,
+    ) -> Writing {
         let usable = self.usable();
         let odd = 2 * (self.frames + 1) - 1; // bug: odd-number
         let mut slot = lowest(usable);
@@ -145,14 +222,17 @@ impl Writer {
         // side.
         // - The mark above must not move below it, nor the scan above it.
         fence(Ordering::SeqCst); // bug: fence
-        if leased(control, self.slots) & (1 << slot) != 0 {
+        if leased(control, self.slots) & (1 << slot) != 0 || is_locked(slot) {
             // bug: scan
             for other in bits(usable) {
                 // bug: others
                 control.slot[other].sequence.store(odd, Ordering::Release); // bug: mark
             }
             fence(Ordering::SeqCst); // bug: second-fence
-            slot = lowest(usable & !leased(control, self.slots)); // bug: second-scan
+            let free = usable & !leased(control, self.slots); // bug: second-scan
+            // Each lock is asked about once, as each entry is.
+            let unlocked = bits(free).find(|&slot| !is_locked(slot)); // bug: locks
+            slot = unlocked.unwrap_or_else(|| lowest(free)); // bug: choice
             for other in bits(usable & !(1 << slot)) {
                 // Release: a reader that finds the old value must find the old pixels with it,
                 // which were never touched.
@@ -280,6 +360,71 @@ pub(crate) fn release(control: &ControlPage, entry: usize) {
     control.lease[entry].slot_plus_1.store(0, Ordering::Release); // bug: release
 }
 
+/// Takes lease entry `entry` for a receiver that may not write it. `false`: somebody else has it,
+/// or may: of two that come at once, both may be refused.
+pub(crate) fn own_by_lock(control: &ControlPage, locks: &impl Locks, entry: usize) -> bool {
+    let byte = ENTRY_LOCKS + entry;
+    if !locks.share(byte) {
+        return false;
+    }
+    // Only now: whoever shares it later finds this one.
+    let alone = !locks.others(byte); // bug: alone
+    // A dead receiver's lease, which only the sender takes back: until then it counts.
+    // Acquire: pairs with the Release in `release`.
+    let empty = load_u32(&control.lease[entry].slot_plus_1) == 0; // bug: empty
+    if alone && empty {
+        return true;
+    }
+    locks.give(byte);
+    false
+}
+
+/// The same as [`lease`] by the lock of the slot, for a receiver that owns an entry
+/// [by lock](own_by_lock) and is [known](known_from_ns) to the sender.
+pub(crate) fn lease_by_lock(
+    control: &ControlPage,
+    locks: &impl Locks,
+    latest: Latest,
+) -> Option<Held> {
+    #[expect(clippy::cast_possible_truncation, reason = "a slot is at most 15")]
+    let slot = latest.slot as u8;
+    // Who holds it alone means harm.
+    if !locks.share(slot_lock(latest.slot)) {
+        return None;
+    }
+    // Pairs with the fences in `begin`, for locks that order less than the kernel's.
+    // - The lock must not move below it, nor the look at the sequence above it.
+    fence(Ordering::SeqCst); // bug: lock-fence
+    if is_whole(control, latest) {
+        // bug: lock-check
+        Some(Held { slot })
+    } else {
+        release_lock(locks, latest.slot); // bug: lock-undo
+        None
+    }
+}
+
+/// Ends a lease by lock.
+pub(crate) fn release_lock(locks: &impl Locks, slot: usize) {
+    locks.give(slot_lock(slot)); // bug: unlock
+}
+
+/// Whether a slot still has the frame that was [leased by lock](lease_by_lock), after it was read:
+/// receivers that mean harm can bring about that it is written. `same_header` says whether the
+/// slot's header and times are those of that frame, and the frame valid.
+pub(crate) fn still_held(
+    control: &ControlPage,
+    latest: Latest,
+    same_header: impl FnOnce() -> bool,
+) -> bool {
+    // As in `end_copy`.
+    fence(Ordering::Acquire); // bug: held-fence
+    let sequence = control.slot[latest.slot].sequence.load(Ordering::Relaxed);
+    // Odd: the slot is being written, or marked for a moment while the writer looks for a free one.
+    // The header, which is written before the pixels, says which.
+    sequence == latest.whole() || (sequence % 2 == 1 && same_header()) // bug: held-check
+}
+
 /// Whether a copy of the latest frame may begin.
 pub(crate) fn begin_copy(control: &ControlPage, latest: Latest) -> bool {
     is_whole(control, latest) // bug: copy-begin
@@ -346,7 +491,7 @@ mod tests {
     }
 
     fn publish(writer: &mut Writer, control: &ControlPage) -> usize {
-        let writing = writer.begin(control);
+        let writing = writer.begin(control, |_| false);
         let slot = writing.slot();
         writer.publish(control, writing);
         slot
@@ -373,7 +518,7 @@ mod tests {
             ]
         );
         let seen = latest(&control, 1).unwrap();
-        let writing = writer.begin(&control);
+        let writing = writer.begin(&control, |_| false);
         assert!(!begin_copy(&control, seen), "frame 2 is being overwritten");
         writer.publish(&control, writing);
         assert!(begin_copy(&control, latest(&control, 1).unwrap()));
@@ -402,7 +547,7 @@ mod tests {
         publish(&mut writer, &control);
         publish(&mut writer, &control);
         let old = Latest { frame: 1, slot: 0 };
-        let _given_up = writer.begin(&control);
+        let _given_up = writer.begin(&control, |_| false);
         assert!(!begin_copy(&control, old));
         assert_eq!(publish(&mut writer, &control), 0);
         assert_eq!(latest(&control, 2), Some(Latest { frame: 3, slot: 0 }));

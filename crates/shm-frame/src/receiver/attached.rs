@@ -15,6 +15,7 @@ use crate::protocol::sync::Ordering;
 use crate::segment::found::named;
 use crate::segment::mapping::{Control, Target};
 use crate::segment::{LOOK, LOOK_NS, Look, Segment, lock, next_look_ns};
+use crate::sender::random;
 use crate::{End, Error, Shape};
 
 /// Leases that are tried: each that fails means that the sender published meanwhile.
@@ -41,6 +42,12 @@ impl Shared {
         self.segment.control.as_ref().map(Control::page)
     }
 
+    /// Whether leases are locks here, since the lease table may not be written.
+    #[inline]
+    pub(super) fn leases_by_lock(&self) -> bool {
+        !self.segment.control.as_ref().is_some_and(Control::writable)
+    }
+
     /// Ends the hold of an entry that a lease without a borrow had: it is empty by now.
     pub(super) fn give(&self, entry: u8) {
         // Release: pairs with the Acquire in `free_entry` and in the receiver's drop.
@@ -61,6 +68,9 @@ pub(super) struct Attached {
     may_lease: bool,
     /// There was no further entry to own at the last try, so the next one is after the next look.
     no_more: bool,
+    /// From when on this receiver may lease by locks, by the monotonic clock. `None`: the sender
+    /// was not asked to mind them.
+    known_from_ns: Option<u64>,
     /// When to look at the file next, by the monotonic clock.
     pub(super) look_at_ns: u64,
     /// When this receiver attached to the first segment of this sender, by the monotonic clock.
@@ -97,6 +107,7 @@ impl Attached {
             entries: 0,
             may_lease,
             no_more: !may_lease,
+            known_from_ns: None,
             look_at_ns: monotonic_ns() + LOOK_NS,
             came_ns,
             came_ms: unix_ns().div_euclid(1_000_000),
@@ -125,36 +136,57 @@ impl Attached {
             .filter(|latest| latest.frame > seen)
     }
 
-    /// Whether this receiver owns a lease entry.
+    /// Whether this receiver owns a lease entry, and its leases count.
     pub(super) fn can_lease(&self) -> bool {
-        self.entries != 0
+        self.entries != 0 && self.leases_count()
     }
 
-    /// Whether it owns one that no lease is in, or may find one more.
+    /// Whether the sender minds the leases of this receiver.
+    #[inline]
+    fn leases_count(&self) -> bool {
+        !self.shared.leases_by_lock()
+            || self
+                .known_from_ns
+                .is_some_and(|known_from_ns| known_from_ns <= monotonic_ns())
+    }
+
+    /// Whether it owns an entry that no lease is in, or may find one more.
     pub(super) fn can_hold(&self) -> bool {
         let busy = self.shared.busy.load(Ordering::Relaxed);
-        self.entries & !busy != 0 || (self.entries != 0 && !self.no_more)
+        let entry = self.entries & !busy != 0 || (self.entries != 0 && !self.no_more);
+        entry && self.leases_count()
     }
 
     /// Takes one more lease entry that has no owner, if there is one. The lock is given back with
     /// the file.
     fn own_entry(&mut self) -> Option<usize> {
         let Shared { segment, .. } = &*self.shared;
-        let control = segment
-            .control
-            .as_ref()
-            .filter(|control| control.writable())?;
+        let control = segment.control.as_ref()?.page();
+        let by_lock = self.shared.leases_by_lock();
+        let own = |entry| {
+            if by_lock {
+                return slots::own_by_lock(control, segment.file(), entry);
+            }
+            let taken = lock::take(segment.file(), lock::LEASES + entry) == Ok(true);
+            if taken {
+                slots::release(control, entry);
+            }
+            taken
+        };
         let entries = 0..segment.slots.geometry().leases();
         // Twice: a sender takes an entry's lock for a moment to take back a dead receiver's lease.
         let entry = entries.clone().chain(entries).find(|entry| {
             // A second lock of the same owner would succeed.
-            self.entries & (1 << entry) == 0
-                && lock::take(segment.file(), lock::LEASES + entry) == Ok(true)
+            self.entries & (1 << entry) == 0 && own(*entry)
         });
         self.no_more = entry.is_none();
         let entry = entry?;
-        slots::release(control.page(), entry);
         self.entries |= 1 << entry;
+        if by_lock && self.known_from_ns.is_none() {
+            // For as long as the file is open: leases may outlive this receiver.
+            let shared = lock::share(segment.file(), lock::LESSEES) == Ok(true);
+            self.known_from_ns = shared.then(|| slots::known_from_ns(monotonic_ns()));
+        }
         Some(entry)
     }
 
@@ -182,16 +214,26 @@ impl Attached {
     #[inline(always)]
     pub(super) fn hold(&mut self, seen: u64) -> Option<Taken> {
         let entry = self.free_entry()?;
+        // Before the first look at `latest`.
+        if !self.leases_count() {
+            return None;
+        }
         let segment = &self.shared.segment;
         let control = self.control()?;
+        let by_lock = self.shared.leases_by_lock();
         for _ in 0..LEASE_TRIES {
             let latest = self.newer(control, seen)?;
             // The sender has changed the slot and looked at the lease: all lines at once, and the
             // clock while they are on their way.
-            segment.control.as_ref()?.fetch_lease(entry, true);
+            segment.control.as_ref()?.fetch_lease(entry, !by_lock);
             segment.fetch_slot(latest.slot);
             let found_ns = monotonic_ns();
-            if let Some(held) = slots::lease(control, entry, latest) {
+            let held = if by_lock {
+                slots::lease_by_lock(control, segment.file(), latest)
+            } else {
+                slots::lease(control, entry, latest)
+            };
+            if let Some(held) = held {
                 return Some(Taken {
                     latest,
                     #[expect(clippy::cast_possible_truncation, reason = "an entry is at most 13")]
@@ -274,6 +316,10 @@ impl Attached {
             self.own_entry();
         }
         self.look_at_ns = next_look_ns(now_ns, monotonic_ns());
+        if self.entries == 0 && self.may_lease && self.shared.leases_by_lock() {
+            // Receivers that share locks at the same moment refuse each other: not again.
+            self.look_at_ns -= random() % (LOOK_NS / 2);
+        }
         Ok(())
     }
 

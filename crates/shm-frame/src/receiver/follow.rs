@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Canceller, Receiver, WaitMode, Waited};
+use super::{Canceller, Receiver, ReceiverOptions, WaitMode, Waited};
 use crate::segment::found::named;
 use crate::{End, Error, Name};
 
@@ -55,8 +55,7 @@ pub enum Followed<'a> {
 #[derive(Debug)]
 pub struct Follower {
     name: Name,
-    /// Whether its receivers are to own lease entries.
-    may_lease: bool,
+    options: ReceiverOptions,
     mode: WaitMode,
     receiver: Option<Receiver>,
     /// The receiver's segment has not ended.
@@ -69,9 +68,24 @@ pub struct Follower {
 impl Follower {
     /// Follows a name, whether it means something yet or not.
     pub fn new(name: &Name) -> Self {
+        Self::with_options(name, &ReceiverOptions::new())
+    }
+
+    /// The same with options for its receivers.
+    ///
+    /// ```no_run
+    /// # use shm_frame::{Follower, Name, ReceiverOptions};
+    /// # fn main() -> Result<(), shm_frame::Error> {
+    /// let options = ReceiverOptions::new().read_only(true);
+    /// let viewer = Follower::with_options(&Name::new("/cam")?, &options);
+    /// # drop(viewer);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_options(name: &Name, options: &ReceiverOptions) -> Self {
         Self {
             name: name.clone(),
-            may_lease: true,
+            options: *options,
             mode: WaitMode::default(),
             receiver: None,
             attached: false,
@@ -82,10 +96,11 @@ impl Follower {
 
     /// Follows a name to see when there is news, and takes nothing.
     pub(super) fn watching(name: &Name) -> Self {
-        Self {
+        let options = ReceiverOptions {
             may_lease: false,
-            ..Self::new(name)
-        }
+            ..ReceiverOptions::new()
+        };
+        Self::with_options(name, &options)
     }
 
     /// Says how to wait from now on.
@@ -195,7 +210,7 @@ impl Follower {
                 }
             }
         }
-        let mut receiver = Receiver::open_to(&self.name, self.may_lease)?;
+        let mut receiver = Receiver::open_with(&self.name, &self.options)?;
         receiver.set_wait_mode(self.mode);
         if let Some(canceller) = &self.canceller {
             receiver.cancelled = Some(canceller.shared());

@@ -40,6 +40,8 @@ pub enum WaitMode {
 pub enum Via {
     /// Read in place.
     Leased,
+    /// Read in place by a receiver that may only read the segment.
+    LeasedReadOnly,
     /// Copied, and known to be whole.
     Copied,
     /// Copied from a segment without a control page: nobody can rule out that it is torn.
@@ -81,11 +83,19 @@ pub struct Frame {
     pub via: Via,
 }
 
-/// `leased`, `copied` or `plain`.
+impl Via {
+    /// Whether it is read in place.
+    pub fn is_leased(self) -> bool {
+        matches!(self, Self::Leased | Self::LeasedReadOnly)
+    }
+}
+
+/// `leased`, `leased-read-only`, `copied` or `plain`.
 impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Leased => "leased",
+            Self::LeasedReadOnly => "leased-read-only",
             Self::Copied => "copied",
             Self::Plain => "plain",
         })

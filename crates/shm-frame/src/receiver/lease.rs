@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::attached::{Shared, Taken};
 use super::frame::Frame;
 use crate::protocol::format::Scalar;
-use crate::protocol::slots::{self, Held};
+use crate::protocol::slots::{self, Held, Latest};
 use crate::protocol::sync::Ordering;
 use crate::segment::mapping::{Target, elements};
 use crate::{Error, Shape};
@@ -77,10 +77,28 @@ impl<S: Keep> Hold<S> {
     }
 
     /// Whether what was read came from the segment, and this process holds the slot: in a child of
-    /// a fork nobody may. (The slot's sequence says nothing: the sender marks it for a moment
-    /// whenever it looks for a free one.)
-    fn is_intact(&self) -> bool {
-        self.shared.segment.is_ours() && self.shared.segment.intact()
+    /// a fork nobody may. (Where the lease is an entry of the table, the slot's sequence says
+    /// nothing: the sender marks it for a moment whenever it looks for a free one.)
+    fn is_intact(&self, frame: &Frame) -> bool {
+        let segment = &self.shared.segment;
+        segment.is_ours()
+            && segment.intact()
+            && (!self.shared.leases_by_lock() || self.is_still_held(frame))
+    }
+
+    /// Whether the slot still has the frame: other readers can bring about that a lease by lock is
+    /// lost.
+    fn is_still_held(&self, frame: &Frame) -> bool {
+        let Some(control) = self.shared.control() else {
+            return false;
+        };
+        let slot = self.held.slot();
+        let number = frame.number;
+        slots::still_held(control, Latest::new(number, slot), || {
+            let header = self.shared.segment.slots.header(slot);
+            let begun_ns = control.slot[slot].begin_ns.load(Ordering::Relaxed);
+            header.frame_valid == 1 && begun_ns == frame.begun_ns
+        })
     }
 
     fn copy(&self, shape: Shape, mut target: Target<'_>) -> Result<(), Error> {
@@ -95,7 +113,9 @@ impl<S: Keep> Drop for Hold<S> {
             // The lease of the process that this one was forked from, which may go on reading.
             return;
         }
-        if let Some(control) = self.shared.control() {
+        if self.shared.leases_by_lock() {
+            slots::release_lock(self.shared.segment.file(), self.held.slot());
+        } else if let Some(control) = self.shared.control() {
             slots::release(control, self.entry.into());
         }
         if S::LIVES_ON {
@@ -114,6 +134,10 @@ impl<S: Keep> Drop for Hold<S> {
 /// crate `memmap2` says the same of its maps), a lease is sound as long as all processes that may
 /// write the segment are trusted. By default those are the processes of one user. A receiver that
 /// does not trust them [copies](crate::Receiver::copy): the copy is its own.
+///
+/// A receiver that may only read the segment ([`Via::LeasedReadOnly`](crate::Via)) holds a frame by
+/// a lock, and so can any other process that may read it. One that takes all these locks can make
+/// the sender write a frame that is leased. [`is_intact`](Self::is_intact) finds that out.
 pub struct Lease<'a> {
     pub(super) hold: Hold<&'a Shared>,
     pub(super) frame: Frame,
@@ -175,11 +199,11 @@ macro_rules! lease {
             }
 
             /// Whether the bytes that were read are the frame. If not, another process truncated or
-            /// overwrote the segment meanwhile, and parts of it were read as zeros: ask before
-            /// using a result. In a child of a fork it is not: the parent has the lease, and may
+            /// overwrote the segment meanwhile, and parts of it were read as zeros, or it made this
+            /// lease be lost: ask before using a result. In a child of a fork it is not: the parent has the lease, and may
             /// end it at any time.
             pub fn is_intact(&self) -> bool {
-                self.hold.is_intact()
+                self.hold.is_intact(&self.frame)
             }
         }
 

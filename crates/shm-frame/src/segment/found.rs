@@ -64,7 +64,7 @@ pub(crate) struct Found {
     pub(crate) name: Name,
     pub(crate) file: OwnFile,
     pub(crate) metadata: fs::Metadata,
-    /// `Err`: why it is open for reading only.
+    /// `Err`: why it is open for reading only. `EBADF`: nobody asked for more.
     writable: Result<(), Errno>,
 }
 
@@ -96,7 +96,7 @@ impl Found {
             Err(errno @ (Errno::EACCES | Errno::EROFS | Errno::EPERM)) if write => {
                 open(false).map(|file| (file, Err(errno)))
             }
-            result => result.map(|file| (file, Ok(()))),
+            result => result.map(|file| (file, if write { Ok(()) } else { Err(Errno::EBADF) })),
         };
         let (file, writable) = match opened {
             Ok(opened) => opened,

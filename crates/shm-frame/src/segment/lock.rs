@@ -7,17 +7,21 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::protocol::layout::MAX_LEASES;
+use crate::clock::monotonic_ns;
+use crate::protocol::layout::{ENTRY_LOCKS, LESSEES_LOCK, MAX_LEASES, MAX_SLOTS, SLOT_LOCKS};
+use crate::protocol::slots::Locks;
 
 /// Held by the sender from before the segment has a name until the sender ends.
 pub(crate) const LIFE: usize = 0;
 /// Held while changing what the name means.
 pub(crate) const NAME: usize = 1;
-/// The first lease entry's: holding the byte is owning the entry.
-pub(crate) const LEASES: usize = 2;
+/// The first lease entry's: see [`ENTRY_LOCKS`].
+pub(crate) const LEASES: usize = ENTRY_LOCKS;
 /// Shared by the receivers that sleep, or may: while nobody has it, the sender wakes nobody.
 pub(crate) const SLEEPERS: usize = LEASES + 14;
-const _: () = assert!(SLEEPERS == LEASES + MAX_LEASES);
+/// Shared by the receivers that lease by locks: see [`LESSEES_LOCK`].
+pub(crate) const LESSEES: usize = LESSEES_LOCK;
+const _: () = assert!(SLEEPERS == LEASES + MAX_LEASES && SLOT_LOCKS + MAX_SLOTS == 48);
 
 fn byte(at: usize, kind: i32) -> libc::flock {
     libc::flock {
@@ -72,6 +76,12 @@ pub(crate) fn held(file: impl AsFd, at: usize) -> Result<bool, Errno> {
     conflicts(file, at, libc::F_RDLCK)
 }
 
+/// How many of the first lease entries have an owner.
+pub(crate) fn owned_leases(file: impl AsFd, entries: usize) -> usize {
+    let owned = |entry: &usize| shared(&file, LEASES + entry) == Ok(true);
+    (0..entries).filter(owned).count()
+}
+
 /// Whether somebody holds or shares the lock on a byte.
 pub(crate) fn shared(file: impl AsFd, at: usize) -> Result<bool, Errno> {
     conflicts(file, at, libc::F_WRLCK)
@@ -81,4 +91,100 @@ fn conflicts(file: impl AsFd, at: usize, kind: i32) -> Result<bool, Errno> {
     let mut lock = byte(at, kind);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// The locks of a file for the protocol. The kernel changes and tests the locks of an inode under
+/// one lock of its own (`flc_lock`), so all of it has one order.
+impl<F: AsFd> Locks for F {
+    fn share(&self, byte: usize) -> bool {
+        share(self, byte) == Ok(true)
+    }
+
+    fn give(&self, byte: usize) {
+        give(self, byte);
+    }
+
+    fn others(&self, byte: usize) -> bool {
+        // If that cannot be asked, there may be others.
+        shared(self, byte).unwrap_or(true)
+    }
+}
+
+/// A question takes so long if another process made it slow, or somebody stopped this one.
+const SLOW_NS: u64 = 1_000_000;
+/// No more is held against a question, since the process may have been stopped meanwhile.
+const SLOWEST_NS: u64 = 50 * SLOW_NS;
+/// So much time for slow questions is there at first, and at most.
+const CREDIT_NS: u64 = 2 * SLOWEST_NS;
+
+/// The sender's questions about locks that any receiver may take.
+///
+/// A process that may read the file can make each question slow, with very many locks on it. Then a
+/// tenth of the time goes into questions; those beyond that are not asked, and the answer is that
+/// nobody has the lock. Receivers that lease by locks may lose their leases by that, and notice.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    /// Of the time for slow questions.
+    spent_ns: u64,
+    /// When that was so, by the monotonic clock.
+    at_ns: u64,
+}
+
+impl Questions {
+    /// Whether anybody else holds or shares the lock on a byte.
+    pub(crate) fn ask(&mut self, file: impl AsFd, byte: usize) -> bool {
+        let began_ns = monotonic_ns();
+        if !self.may_ask(began_ns) {
+            return false;
+        }
+        let answer = file.others(byte);
+        self.took(monotonic_ns().saturating_sub(began_ns));
+        answer
+    }
+
+    fn may_ask(&mut self, now_ns: u64) -> bool {
+        let regained_ns = now_ns.saturating_sub(self.at_ns) / 10;
+        self.spent_ns = self.spent_ns.saturating_sub(regained_ns);
+        self.at_ns = now_ns;
+        self.spent_ns < CREDIT_NS
+    }
+
+    fn took(&mut self, ns: u64) {
+        if ns >= SLOW_NS {
+            self.spent_ns += ns.min(SLOWEST_NS);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const S: u64 = 1000 * MS;
+
+    #[test]
+    fn slow_questions_take_a_tenth_of_the_time_whatever_is_asked_in_between() {
+        let (mut questions, mut now, mut asking) = (Questions::default(), 0, 0);
+        while now < 100 * S {
+            for took in [20 * MS, MS / 1000] {
+                if questions.may_ask(now) {
+                    questions.took(took);
+                    now += took;
+                    asking += took;
+                }
+            }
+            now += MS;
+        }
+        assert!((9 * S..11 * S).contains(&asking), "{asking} ns of 100 s");
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_now_and_then_asks_on() {
+        let mut questions = Questions::default();
+        for second in 1..9 {
+            assert!(questions.may_ask(second * S));
+            questions.took(900 * MS);
+        }
+    }
 }

@@ -27,6 +27,7 @@ use nix::unistd::{Whence, lseek};
 use self::fork::OwnFile;
 use self::found::{Contents, FileId, Found};
 use self::mapping::{Access, Control, Slots};
+pub(crate) use crate::protocol::layout::LOOK_NS;
 use crate::protocol::layout::{Geometry, MAGIC, OPEN, VERSION};
 use crate::protocol::sync::{Ordering, fence};
 use crate::{Error, Name};
@@ -47,9 +48,14 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Opens the segment that the name means, to receive from it.
-    pub(crate) fn open(name: &Name) -> Result<Self, Error> {
-        let found = Found::open(name)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+    /// Opens the segment that the name means, to receive from it; with the permission to write its
+    /// control page if there is one and `access` asks for it.
+    pub(crate) fn open(name: &Name, access: Access) -> Result<Self, Error> {
+        let found = match access {
+            Access::Read => Found::open_to_look(name),
+            Access::Write => Found::open(name),
+        };
+        let found = found?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
         let (claims, geometry) = match found.contents()? {
             Contents::Native(claims) => (Some(claims), claims.geometry),
             Contents::Plain(_) | Contents::Blank(_) | Contents::Other(_) if found.alive()? => {
@@ -203,10 +209,7 @@ impl Segment {
 }
 
 /// How often to look whether a segment is what it was.
-pub(crate) const LOOK: Duration = Duration::from_millis(100);
-/// The same in ns of the monotonic clock.
-#[expect(clippy::cast_possible_truncation, reason = "100 ms in ns")]
-pub(crate) const LOOK_NS: u64 = LOOK.as_nanos() as u64;
+pub(crate) const LOOK: Duration = Duration::from_nanos(LOOK_NS);
 
 /// When to look again, by the monotonic clock, after a look from `began_ns` until `ended_ns`.
 /// Whoever may read a segment can make looks slow, with locks on the file: they take no more than a

@@ -12,7 +12,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
-use crate::protocol::layout::{CLOSED, MOVED, OPEN};
+use crate::protocol::layout::{CLOSED, MAX_LEASES, MOVED, OPEN};
 use crate::protocol::sync::AtomicU64;
 
 /// A slot's memory.
@@ -29,6 +29,79 @@ struct Memory {
 struct Shared {
     control: Box<ControlPage>,
     slots: Vec<Memory>,
+    locks: Locked,
+    /// What the monotonic clock shows, in ns. It also stands for this: what was stored 0.1 s ago is
+    /// seen by now.
+    clock: AtomicU64,
+}
+
+/// The locks of the file, a word each: a bit for each process that shares it. The kernel's order is
+/// stricter: there it is one for all locks of a file.
+struct Locked {
+    entry: [AtomicU64; MAX_LEASES],
+    lessees: AtomicU64,
+    slot: [AtomicU64; MAX_SLOTS],
+}
+
+/// The bit of a process that has a lock alone.
+const ALONE: u64 = 1 << 63;
+
+/// A process, and the locks as they are to it.
+#[derive(Clone, Copy)]
+struct Process<'a> {
+    locked: &'a Locked,
+    bit: u64,
+}
+
+impl Process<'_> {
+    fn word(&self, byte: usize) -> &AtomicU64 {
+        match byte {
+            LESSEES_LOCK => &self.locked.lessees,
+            SLOT_LOCKS.. => &self.locked.slot[byte - SLOT_LOCKS],
+            _ => &self.locked.entry[byte - ENTRY_LOCKS],
+        }
+    }
+
+    /// Has a lock alone.
+    fn take(&self, byte: usize) -> bool {
+        let taken = self
+            .word(byte)
+            .compare_exchange(0, ALONE, Ordering::AcqRel, Ordering::Acquire);
+        taken.is_ok()
+    }
+}
+
+impl Locks for Process<'_> {
+    fn share(&self, byte: usize) -> bool {
+        let free = self.word(byte).fetch_or(self.bit, Ordering::AcqRel) & ALONE == 0;
+        if !free {
+            self.give(byte);
+        }
+        free
+    }
+
+    fn give(&self, byte: usize) {
+        self.word(byte).fetch_and(!self.bit, Ordering::AcqRel);
+    }
+
+    fn others(&self, byte: usize) -> bool {
+        self.word(byte).fetch_or(0, Ordering::AcqRel) & !self.bit != 0
+    }
+}
+
+/// The writer's side of a sender.
+struct Sending {
+    writer: Writer,
+    lessees: Lessees,
+}
+
+impl Sending {
+    fn new(slots: usize) -> Self {
+        Self {
+            writer: Writer::new(slots, 0),
+            lessees: Lessees::default(),
+        }
+    }
 }
 
 // SAFETY is loom's to check here: it reports conflicting accesses to `leased`.
@@ -50,7 +123,24 @@ impl Shared {
         Arc::new(Self {
             control: ControlPage::zeroed(),
             slots: (0..slots).map(|_| memory()).collect(),
+            locks: Locked {
+                entry: std::array::from_fn(|_| AtomicU64::new(0)),
+                lessees: AtomicU64::new(0),
+                slot: std::array::from_fn(|_| AtomicU64::new(0)),
+            },
+            clock: AtomicU64::new(0),
         })
+    }
+
+    fn process(&self, index: usize) -> Process<'_> {
+        Process {
+            locked: &self.locks,
+            bit: 1 << index,
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.fetch_add(0, Ordering::AcqRel)
     }
 
     fn count(&self) -> usize {
@@ -63,9 +153,26 @@ impl Shared {
         writer.publish(&self.control, writing);
     }
 
+    /// The same where there may be receivers that lease by locks.
+    fn publish_beside_locks(&self, sending: &mut Sending) {
+        let Sending { writer, lessees } = sending;
+        let sender = self.process(63 - 1);
+        lessees.look_if_due(self.now_ns(), |byte| sender.others(byte));
+        let writing = writer.begin(&self.control, |slot| {
+            lessees.any() && sender.others(slot_lock(slot))
+        });
+        self.write(writer, &writing);
+        writer.publish(&self.control, writing);
+    }
+
     /// Begins a frame and writes it.
     fn fill(&self, writer: &mut Writer) -> Writing {
-        let writing = writer.begin(&self.control); // bug: begin
+        let writing = writer.begin(&self.control, |_| false); // bug: begin
+        self.write(writer, &writing);
+        writing
+    }
+
+    fn write(&self, writer: &Writer, writing: &Writing) {
         let frame = writer.frames() + 1;
         let memory = &self.slots[writing.slot()];
         memory.header.store(frame, Ordering::Relaxed);
@@ -76,7 +183,6 @@ impl Shared {
             }
         });
         memory.pixels.store(frame, Ordering::Relaxed);
-        writing
     }
 
     /// The latest frame, if it is newer than what was seen.
@@ -99,6 +205,49 @@ impl Shared {
             seen.gone = Some(latest);
             return None;
         };
+        self.read_in_place(&held, latest);
+        release(&self.control, entry);
+        Some(latest.frame)
+    }
+
+    /// Attaches as a receiver that may only read does. `false`: it gets no entry.
+    fn attach_by_lock(&self, entry: usize, process: Process<'_>) -> bool {
+        if !own_by_lock(&self.control, &process, entry) {
+            return false;
+        }
+        assert!(process.share(LESSEES_LOCK), "nobody has it alone");
+        let shared_ns = self.now_ns(); // bug: shared-at
+        // Waits: what has to be, time brings.
+        self.clock
+            .fetch_add(known_from_ns(shared_ns) - shared_ns, Ordering::AcqRel);
+        true
+    }
+
+    /// What is left of a receiver that died with a lease in hand: the kernel drops its locks.
+    fn lease_and_die(&self, process: Process<'_>, entry: usize, seen: &mut Seen) {
+        if let Some(latest) = self.newer(seen) {
+            let _ = lease(&self.control, entry, latest);
+        }
+        process
+            .word(ENTRY_LOCKS + entry)
+            .fetch_and(!ALONE, Ordering::AcqRel);
+    }
+
+    /// Takes the latest frame by the lock of its slot, reads it twice, and gives it back.
+    fn lease_by_lock(&self, process: Process<'_>, seen: &mut Seen) -> Option<u64> {
+        let latest = self.newer(seen)?;
+        let Some(held) = lease_by_lock(&self.control, &process, latest) else {
+            seen.gone = Some(latest);
+            return None;
+        };
+        self.read_in_place(&held, latest); // bug: read-by-lock
+        let same = || self.slots[held.slot()].header.load(Ordering::Relaxed) == latest.frame;
+        assert!(still_held(&self.control, latest, same), "held, and says no");
+        release_lock(&process, held.slot());
+        Some(latest.frame)
+    }
+
+    fn read_in_place(&self, held: &Held, latest: Latest) {
         let memory = &self.slots[held.slot()];
         let read = || {
             memory.leased.with(|pixels| {
@@ -121,8 +270,6 @@ impl Shared {
             "leased header, later"
         );
         assert_eq!(read(), latest.frame, "leased pixels, later");
-        release(&self.control, entry);
-        Some(latest.frame)
     }
 
     /// Takes the latest frame by copy.
@@ -149,8 +296,29 @@ impl Shared {
 
 #[derive(Clone, Copy)]
 enum Reader {
-    Lease { entry: usize },
+    Lease {
+        entry: usize,
+    },
     Copy,
+    /// Leases by locks, after it came.
+    ByLock {
+        entry: usize,
+    },
+    /// Leases by this entry if it gets its lock.
+    Takes {
+        entry: usize,
+    },
+    /// The same, and dies with a lease in hand.
+    Dies {
+        entry: usize,
+    },
+}
+
+impl Reader {
+    /// Whether the sender has to look for receivers that lease by locks.
+    fn locks(self) -> bool {
+        matches!(self, Self::ByLock { .. })
+    }
 }
 
 /// What a reader knows from its tries so far.
@@ -164,7 +332,11 @@ struct Seen {
 
 /// One writer of `frames` frames into `slots` slots, beside readers that each try `tries` times.
 fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, preemptions: usize) {
+    /// To which readers frames were delivered, a bit each.
     static DELIVERED: AtomicUsize = AtomicUsize::new(0);
+    let beside_locks = readers.iter().any(|reader| reader.locks());
+    let dead = |reader: &Reader| matches!(reader, Reader::Dies { .. });
+    let dead = readers.iter().filter(|reader| dead(reader)).count();
     // Models run one at a time: scripts/test passes --test-threads=1.
     DELIVERED.store(0, Plainly);
     let mut model = loom::model::Builder::new();
@@ -174,20 +346,39 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
         let writer = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                let mut writer = Writer::new(slots, 0);
+                let mut sending = Sending::new(slots);
                 for _ in 0..frames {
-                    shared.publish(&mut writer);
+                    if beside_locks {
+                        shared.publish_beside_locks(&mut sending);
+                    } else {
+                        shared.publish(&mut sending.writer);
+                    }
                 }
             })
         };
-        let spawned = readers.iter().map(|&reader| {
+        let spawned = readers.iter().enumerate().map(|(index, &reader)| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 let mut seen = Seen::default();
-                for _ in 0..tries {
+                let process = shared.process(index);
+                let may = match reader {
+                    Reader::Lease { .. } | Reader::Copy => true,
+                    Reader::ByLock { entry } => shared.attach_by_lock(entry, process),
+                    Reader::Takes { entry } | Reader::Dies { entry } => {
+                        process.take(ENTRY_LOCKS + entry)
+                    }
+                };
+                for _ in 0..if may { tries } else { 0 } {
                     let taken = match reader {
-                        Reader::Lease { entry } => shared.lease(entry, &mut seen),
+                        Reader::Lease { entry } | Reader::Takes { entry } => {
+                            shared.lease(entry, &mut seen)
+                        }
                         Reader::Copy => shared.copy(&mut seen),
+                        Reader::ByLock { .. } => shared.lease_by_lock(process, &mut seen),
+                        Reader::Dies { entry } => {
+                            shared.lease_and_die(process, entry, &mut seen);
+                            break;
+                        }
                     };
                     if let Some(frame) = taken {
                         assert!(
@@ -196,7 +387,7 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
                             seen.frame
                         );
                         seen.frame = frame;
-                        DELIVERED.fetch_add(1, Plainly);
+                        DELIVERED.fetch_or(1 << index, Plainly);
                     }
                 }
             })
@@ -209,7 +400,11 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
         let last = latest(&shared.control, slots).unwrap();
         assert_eq!(last.frame, frames);
         assert!(begin_copy(&shared.control, last), "the last frame is whole");
-        assert_eq!(entries(&shared.control, slots), 0, "a lease is left");
+        let left = entries(&shared.control, slots);
+        assert!(left.count_ones() as usize <= dead, "a lease is left");
+        for slot in &shared.locks.slot {
+            assert_eq!(slot.load(Ordering::Relaxed), 0, "a lock is left");
+        }
         for (words, memory) in shared.control.slot.iter().zip(&shared.slots) {
             assert_eq!(
                 words.sequence.load(Ordering::Relaxed),
@@ -218,7 +413,12 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
             );
         }
     });
-    assert!(DELIVERED.load(Plainly) > 0, "no frame was ever delivered");
+    let delivered = DELIVERED.load(Plainly).count_ones() as usize;
+    assert_eq!(
+        delivered,
+        readers.len() - dead,
+        "to some no frame was ever delivered"
+    );
 }
 
 /// One for every entry that a segment could have.
@@ -257,6 +457,92 @@ fn a_copy_from_one_slot_is_whole() {
 #[test]
 fn leases_and_copies_go_together() {
     check(3, 3, &[LEASES[0], Reader::Copy], 1, 3);
+}
+
+#[test]
+fn a_frame_leased_by_lock_is_not_written() {
+    check(3, 4, &[Reader::ByLock { entry: 0 }], 2, 3);
+}
+
+#[test]
+fn a_lease_by_lock_that_moves_behind_the_scan_is_seen() {
+    const BY_LOCK: [Reader; 2] = [Reader::ByLock { entry: 0 }, Reader::ByLock { entry: 1 }];
+    check(4, 4, &BY_LOCK, 2, 2);
+}
+
+#[test]
+fn leases_by_entry_and_by_lock_go_together() {
+    check(4, 4, &[LEASES[0], Reader::ByLock { entry: 1 }], 2, 2);
+}
+
+/// Else there would be more leases than the sender has slots to spare.
+#[test]
+fn an_entry_has_one_owner() {
+    const SAME: Reader = Reader::ByLock { entry: 0 };
+    check(3, 4, &[SAME, SAME], 1, 2);
+    check(3, 4, &[SAME, Reader::Takes { entry: 0 }], 1, 2);
+}
+
+#[test]
+fn the_lease_of_a_dead_receiver_counts_until_the_sender_takes_it_back() {
+    const NEXT: Reader = Reader::ByLock { entry: 0 };
+    check(3, 4, &[Reader::Dies { entry: 0 }, NEXT], 1, 2);
+}
+
+/// A receiver that means harm shares the locks of all slots: leases are lost, and noticed.
+#[test]
+fn a_lease_that_was_lost_is_noticed() {
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    static LOST: AtomicUsize = AtomicUsize::new(0);
+    loom::model(|| {
+        let shared = Shared::new(3);
+        for slot in 0..3 {
+            assert!(shared.process(9).share(slot_lock(slot)));
+        }
+        let writer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let mut writer = Writer::new(3, 0);
+                for _ in 0..3 {
+                    let sender = shared.process(62);
+                    let writing =
+                        writer.begin(&shared.control, |slot| sender.others(slot_lock(slot)));
+                    let memory = &shared.slots[writing.slot()];
+                    // Stands for `frame_valid` and the times.
+                    memory.header.store(writer.frames() + 1, Ordering::Relaxed);
+                    fence(Ordering::Release);
+                    memory.pixels.store(writer.frames() + 1, Ordering::Relaxed);
+                    writer.publish(&shared.control, writing);
+                }
+            })
+        };
+        let reader = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let process = shared.process(0);
+                let Some(latest) = latest(&shared.control, 3) else {
+                    return;
+                };
+                let Some(held) = lease_by_lock(&shared.control, &process, latest) else {
+                    return;
+                };
+                let memory = &shared.slots[held.slot()];
+                let pixels = memory.pixels.load(Ordering::Relaxed);
+                let same = || memory.header.load(Ordering::Relaxed) == latest.frame;
+                if still_held(&shared.control, latest, same) {
+                    assert_eq!(pixels, latest.frame, "torn, and taken for whole");
+                    TAKEN.fetch_add(1, Plainly);
+                } else {
+                    LOST.fetch_add(1, Plainly);
+                }
+                release_lock(&process, held.slot());
+            })
+        };
+        writer.join().unwrap();
+        reader.join().unwrap();
+    });
+    assert!(TAKEN.load(Plainly) > 0, "no frame was ever delivered");
+    assert!(LOST.load(Plainly) > 0, "no lease was ever lost");
 }
 
 #[test]

@@ -1,0 +1,7 @@
+//! The command `shm-send` with everything: see `front`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shm_frame_cli::send::main()
+}
