@@ -230,18 +230,6 @@ fn print_events(printed: &mut Printed) {
     list.ends_with(0);
     printed.lines("shm-send --camera list", &list);
 
-    // Intervals, with frames and without.
-    let timed = TestName::new("json-interval");
-    let mut sender = send(&timed, "--json --fps 100");
-    let mut receiver = recv(&timed, "--json --interval 0.2");
-    receiver.wait_for_events("interval", 2);
-    sender.interrupt();
-    receiver.wait_for_events("closed", 1);
-    let intervals = receiver.events("interval").len();
-    receiver.wait_for_events("interval", intervals + 2);
-    receiver.interrupt();
-    printed.events("shm-recv", &receiver);
-
     // Summaries without a frame.
     let mut receiver = recv(&name, "--json --timeout 0.1");
     receiver.ends_with(1);
@@ -290,6 +278,20 @@ fn print_served(printed: &mut Printed) {
         receiver.interrupt();
         printed.events("shm-recv", &receiver);
     }
+}
+
+/// The lines of intervals, with frames and without.
+fn print_intervals(printed: &mut Printed) {
+    let timed = TestName::new("json-interval");
+    let mut sender = send(&timed, "--json --fps 100");
+    let mut receiver = recv(&timed, "--json --interval 0.2");
+    receiver.wait_for_events("interval", 2);
+    sender.interrupt();
+    receiver.wait_for_events("closed", 1);
+    let intervals = receiver.events("interval").len();
+    receiver.wait_for_events("interval", intervals + 2);
+    receiver.interrupt();
+    printed.events("shm-recv", &receiver);
 }
 
 /// Segments of all kinds in a `/dev/shm` of their own, listed and removed.
@@ -359,6 +361,7 @@ fn the_document_has_exactly_the_lines_and_fields_that_are_printed() {
     }
     let mut printed = Printed::default();
     print_events(&mut printed);
+    print_intervals(&mut printed);
     print_served(&mut printed);
     print_inventory(&mut printed);
     let document = document();
