@@ -113,7 +113,8 @@ pub(crate) enum RecvLine<'a> {
         delay_ms: f64,
         /// Frames published since the last one that was received; 0 without a control page.
         skipped: u64,
-        /// `leased` (read in place), `copied` (and known to be whole) or `plain` (copied from a
+        /// `leased` (read in place), `leased-read-only` (the same, without permission to write the
+        /// segment), `copied` (and known to be whole) or `plain` (copied from a
         /// segment without a control page: it may be torn).
         path: String,
         /// What an element is: `u8`, `i8`, `u16`, `i16`, `i32`, `f32`, `f64` or `f16`.

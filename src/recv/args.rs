@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// How to wait for a frame
     #[arg(short, long, value_name = "HOW", default_value = "predict", help_heading = TAKEN)]
     pub wait: WaitMode,
+    /// Open the segment for reading only, even if you may write it: the first frames are copied
+    #[arg(long, help_heading = TAKEN)]
+    pub read_only: bool,
 
     /// Where to show frames
     #[arg(short, long, value_name = "WHERE", default_value = "auto", help_heading = DONE)]
@@ -89,7 +92,7 @@ const PRINTED: &str = "What to print";
 const INSTEAD: &str = "Instead of receiving";
 
 /// Flags that conflict with --list and --clean.
-const RECEIVING: [&str; 16] = [
+const RECEIVING: [&str; 17] = [
     "name",
     "width",
     "height",
@@ -97,6 +100,7 @@ const RECEIVING: [&str; 16] = [
     "count",
     "timeout",
     "wait",
+    "read_only",
     "view",
     "save",
     "record",

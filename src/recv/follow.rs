@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use shm_frame::{End, Error, Name, Receiver, WaitMode, Waited};
+use shm_frame::{End, Error, Name, Receiver, ReceiverOptions, WaitMode, Waited};
 
 use crate::console::Console;
 use crate::event::RecvLine;
@@ -27,6 +27,7 @@ pub(super) enum Step<'a> {
 /// A receiver that attaches to each segment of a name in turn.
 pub(super) struct Follow {
     name: Name,
+    options: ReceiverOptions,
     wait_mode: WaitMode,
     console: Console,
     receiver: Option<Receiver>,
@@ -39,9 +40,15 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    pub(super) fn new(name: Name, wait_mode: WaitMode, console: Console) -> Self {
+    pub(super) fn new(
+        name: Name,
+        options: ReceiverOptions,
+        wait_mode: WaitMode,
+        console: Console,
+    ) -> Self {
         Self {
             name,
+            options,
             wait_mode,
             console,
             receiver: None,
@@ -97,7 +104,7 @@ impl Follow {
     fn attach(&mut self) -> Result<bool> {
         let found = match &mut self.receiver {
             Some(receiver) => receiver.reopen(),
-            None => match Receiver::open(&self.name) {
+            None => match Receiver::open_with(&self.name, &self.options) {
                 Ok(mut receiver) => {
                     receiver.set_wait_mode(self.wait_mode);
                     self.receiver = Some(receiver);

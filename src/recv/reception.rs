@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use shm_frame::{Error, Frame, Receiver, Shape};
+use shm_frame::{Error, Frame, Receiver, ReceiverOptions, Shape};
 
 use crate::console::Console;
 use crate::event::{Dimensions, RecvLine};
@@ -70,6 +70,7 @@ impl<'a> Reception<'a> {
     fn receive(&mut self, ended: impl Fn() -> bool) -> Result<()> {
         let mut follow = Follow::new(
             self.args.name.clone(),
+            ReceiverOptions::new().read_only(self.args.read_only),
             self.args.wait.into(),
             self.console.clone(),
         );

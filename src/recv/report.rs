@@ -90,12 +90,13 @@ impl Report {
             let delay = if frame.found { "age" } else { "delay" };
             let captured = capture_age_ms.map(|age| format!("  captured {age:.3} ms ago"));
             Some(format!(
-                "frame {}  {}  sent {}  {delay} {:.3} ms  skipped {}{}",
+                "frame {}  {}  sent {}  {delay} {:.3} ms  skipped {}  {}{}",
                 frame.number,
                 frame.shape,
                 time_of_day(frame.sent_ms),
                 ms(frame.delay_ns),
                 frame.skipped,
+                frame.via,
                 captured.unwrap_or_default()
             ))
         })

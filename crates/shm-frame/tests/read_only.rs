@@ -7,12 +7,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::{ForkResult, fork};
-use shm_frame::{
-    Error, Frame, Name, OwnedLease, Receiver, Sender, SenderOptions, Via, Waited,
-};
-use shm_frame_testing::frames::{
-    self, Checked, command, create, number, signal_file, start,
-};
+use shm_frame::{Error, Frame, Name, OwnedLease, Receiver, Sender, SenderOptions, Via, Waited};
+use shm_frame_testing::frames::{self, Checked, command, create, number, signal_file, start};
 use shm_frame_testing::{
     PATIENCE, Program, Scratch, TestName, open, open_name, open_read_only, shape, wait_until,
 };
@@ -329,6 +325,25 @@ fn the_lease_of_a_dead_receiver_is_not_taken_with_its_entry() {
         viewer.wait(Duration::from_millis(1)).unwrap();
         lease.is_some()
     });
+}
+
+#[test]
+fn from_a_sender_that_does_not_mind_locks_a_viewer_copies() {
+    let name = TestName::new("older");
+    let mut stream = Stream::new(&name, 4);
+    // As the first release leaves it.
+    let file = File::options().write(true).open(name.file()).unwrap();
+    let features = file.metadata().unwrap().len() - 4096 + 28;
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 4], features).unwrap();
+    let mut viewer = open_read_only(&name.name());
+    let end = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < end {
+        stream.send(1);
+        assert_eq!(viewer.wait(PATIENCE).unwrap(), Waited::Frame);
+        let frame = viewer.copy(&mut Vec::new()).unwrap().unwrap();
+        assert_eq!(frame.via, Via::Copied);
+        assert!(!viewer.can_lease());
+    }
 }
 
 #[test]

@@ -68,7 +68,8 @@ pub(crate) struct ControlPage {
     pub(crate) session: AtomicU64,
     /// 1 to [`MAX_SLOTS`].
     pub(crate) slots: AtomicU32,
-    _reserved: [Unused; 4],
+    /// What the sender can do that the first ones of this version could not: [`MINDS_LOCKS`].
+    pub(crate) features: AtomicU32,
     /// Bytes from one slot to the next: a page multiple.
     pub(crate) stride: AtomicU64,
     /// Bytes of header and pixels that a slot has room for.
@@ -126,6 +127,7 @@ const _: () = {
     assert!(offset_of!(ControlPage, pid) == 12);
     assert!(offset_of!(ControlPage, session) == 16);
     assert!(offset_of!(ControlPage, slots) == 24);
+    assert!(offset_of!(ControlPage, features) == 28);
     assert!(offset_of!(ControlPage, stride) == 32);
     assert!(offset_of!(ControlPage, capacity) == 40);
     assert!(offset_of!(ControlPage, latest) == 64);
@@ -143,6 +145,10 @@ const _: () = {
     assert!(size_of::<ControlPage>() == 2048 && size_of::<ControlPage>() <= PAGE);
 };
 
+/// [`ControlPage::features`]: the sender asks about [`LESSEES_LOCK`] and the locks of slots, so
+/// that frames can be leased by locks.
+pub(crate) const MINDS_LOCKS: u32 = 1;
+
 /// The bytes of a control page, copied out of a file: where nothing is mapped, or not yet.
 pub(crate) struct PageBytes(Box<[u8; PAGE]>);
 
@@ -152,6 +158,7 @@ pub(crate) struct Claims {
     pub(crate) geometry: Geometry,
     pub(crate) session: u64,
     pub(crate) pid: u32,
+    pub(crate) features: u32,
 }
 
 /// Why a control page is none that this library can use.
@@ -214,6 +221,7 @@ impl PageBytes {
                 geometry,
                 session,
                 pid: self.u32(offset_of!(ControlPage, pid)),
+                features: self.u32(offset_of!(ControlPage, features)),
             }),
             _ => Err(NoClaims::Nonsense(format!(
                 "its control page claims {slots} slots {stride} bytes apart with room for {capacity}, session {session:x}, in {len} bytes"
@@ -244,7 +252,7 @@ impl ControlPage {
             pid: AtomicU32::new(0),
             session: AtomicU64::new(0),
             slots: AtomicU32::new(0),
-            _reserved: unused(),
+            features: AtomicU32::new(0),
             stride: AtomicU64::new(0),
             capacity: AtomicU64::new(0),
             _constants_end: unused(),

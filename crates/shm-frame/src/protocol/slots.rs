@@ -115,7 +115,7 @@ pub(crate) struct Latest {
 
 impl Latest {
     pub(crate) fn new(frame: u64, slot: usize) -> Self {
-        Self { frame, slot } // bug: new
+        Self { frame, slot }
     }
 
     fn pack(self) -> u64 {
@@ -363,7 +363,7 @@ pub(crate) fn release(control: &ControlPage, entry: usize) {
 /// Takes lease entry `entry` for a receiver that may not write it. `false`: somebody else has it,
 /// or may: of two that come at once, both may be refused.
 pub(crate) fn own_by_lock(control: &ControlPage, locks: &impl Locks, entry: usize) -> bool {
-    let byte = ENTRY_LOCKS + entry;
+    let byte = ENTRY_LOCKS + entry; // bug: entry-lock
     if !locks.share(byte) {
         return false;
     }

@@ -163,6 +163,10 @@ impl Attached {
         let Shared { segment, .. } = &*self.shared;
         let control = segment.control.as_ref()?.page();
         let by_lock = self.shared.leases_by_lock();
+        if by_lock && !segment.minds_locks() {
+            self.no_more = true;
+            return None;
+        }
         let own = |entry| {
             if by_lock {
                 return slots::own_by_lock(control, segment.file(), entry);

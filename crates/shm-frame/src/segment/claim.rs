@@ -26,7 +26,7 @@ use super::found::{Contents, FileId, Found, errno_of, named, refused};
 use super::mapping::{Access, Control, Slots};
 use super::{LOOK, Segment, lock};
 use crate::name::DIRECTORY;
-use crate::protocol::layout::{Geometry, MAGIC, VERSION};
+use crate::protocol::layout::{Geometry, MAGIC, MINDS_LOCKS, VERSION};
 use crate::protocol::sync::Ordering;
 use crate::sender::random;
 use crate::{Error, Holder, Name};
@@ -320,6 +320,7 @@ impl Segment {
             u32::try_from(geometry.slots).expect("at most 16"),
             Ordering::Relaxed,
         );
+        page.features.store(MINDS_LOCKS, Ordering::Relaxed);
         page.stride.store(geometry.stride as u64, Ordering::Relaxed);
         page.capacity
             .store(geometry.capacity as u64, Ordering::Relaxed);
@@ -337,6 +338,7 @@ impl Segment {
             len: metadata.len(),
             session: plan.session,
             pid,
+            features: MINDS_LOCKS,
             file,
         })
     }

@@ -28,7 +28,7 @@ use self::fork::OwnFile;
 use self::found::{Contents, FileId, Found};
 use self::mapping::{Access, Control, Slots};
 pub(crate) use crate::protocol::layout::LOOK_NS;
-use crate::protocol::layout::{Geometry, MAGIC, OPEN, VERSION};
+use crate::protocol::layout::{Geometry, MAGIC, MINDS_LOCKS, OPEN, VERSION};
 use crate::protocol::sync::{Ordering, fence};
 use crate::{Error, Name};
 
@@ -45,6 +45,7 @@ pub(crate) struct Segment {
     len: u64,
     session: u64,
     pid: u32,
+    features: u32,
 }
 
 impl Segment {
@@ -82,6 +83,7 @@ impl Segment {
             len: found.metadata.len(),
             session: claims.map_or(0, |claims| claims.session),
             pid: claims.map_or(0, |claims| claims.pid),
+            features: claims.map_or(0, |claims| claims.features),
             file: found.file,
         })
     }
@@ -135,6 +137,11 @@ impl Segment {
     /// Random, and the same in every segment that one sender makes; 0 without a control page.
     pub(crate) fn session(&self) -> u64 {
         self.session
+    }
+
+    /// Whether the sender minds leases by locks.
+    pub(crate) fn minds_locks(&self) -> bool {
+        self.features & MINDS_LOCKS != 0
     }
 
     /// The sender's process, for messages.

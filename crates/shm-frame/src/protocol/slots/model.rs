@@ -139,6 +139,15 @@ impl Shared {
         }
     }
 
+    /// What a receiver does that means harm.
+    fn share_all(&self) {
+        let process = self.process(61);
+        let slots = (0..self.count()).map(slot_lock);
+        slots.chain([LESSEES_LOCK]).for_each(|byte| {
+            assert!(process.share(byte), "nobody has it alone");
+        });
+    }
+
     fn now_ns(&self) -> u64 {
         self.clock.fetch_add(0, Ordering::AcqRel)
     }
@@ -156,7 +165,7 @@ impl Shared {
     /// The same where there may be receivers that lease by locks.
     fn publish_beside_locks(&self, sending: &mut Sending) {
         let Sending { writer, lessees } = sending;
-        let sender = self.process(63 - 1);
+        let sender = self.process(62);
         lessees.look_if_due(self.now_ns(), |byte| sender.others(byte));
         let writing = writer.begin(&self.control, |slot| {
             lessees.any() && sender.others(slot_lock(slot))
@@ -243,7 +252,7 @@ impl Shared {
         self.read_in_place(&held, latest); // bug: read-by-lock
         let same = || self.slots[held.slot()].header.load(Ordering::Relaxed) == latest.frame;
         assert!(still_held(&self.control, latest, same), "held, and says no");
-        release_lock(&process, held.slot());
+        release_lock(&process, held.slot()); // bug: release-lock
         Some(latest.frame)
     }
 
@@ -312,12 +321,14 @@ enum Reader {
     Dies {
         entry: usize,
     },
+    /// Means harm: shares the locks of all slots all the time, and takes no frame.
+    Greedy,
 }
 
 impl Reader {
     /// Whether the sender has to look for receivers that lease by locks.
     fn locks(self) -> bool {
-        matches!(self, Self::ByLock { .. })
+        matches!(self, Self::ByLock { .. } | Self::Greedy)
     }
 }
 
@@ -335,14 +346,18 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
     /// To which readers frames were delivered, a bit each.
     static DELIVERED: AtomicUsize = AtomicUsize::new(0);
     let beside_locks = readers.iter().any(|reader| reader.locks());
-    let dead = |reader: &Reader| matches!(reader, Reader::Dies { .. });
-    let dead = readers.iter().filter(|reader| dead(reader)).count();
+    let count = |what: fn(&Reader) -> bool| readers.iter().filter(|&reader| what(reader)).count();
+    let dead = count(|reader| matches!(reader, Reader::Dies { .. }));
+    let greedy = count(|reader| matches!(reader, Reader::Greedy));
     // Models run one at a time: scripts/test passes --test-threads=1.
     DELIVERED.store(0, Plainly);
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
     model.check(move || {
         let shared = Shared::new(slots);
+        if greedy > 0 {
+            shared.share_all();
+        }
         let writer = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
@@ -367,6 +382,7 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
                     Reader::Takes { entry } | Reader::Dies { entry } => {
                         process.take(ENTRY_LOCKS + entry)
                     }
+                    Reader::Greedy => false,
                 };
                 for _ in 0..if may { tries } else { 0 } {
                     let taken = match reader {
@@ -379,6 +395,7 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
                             shared.lease_and_die(process, entry, &mut seen);
                             break;
                         }
+                        Reader::Greedy => None,
                     };
                     if let Some(frame) = taken {
                         assert!(
@@ -403,7 +420,8 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
         let left = entries(&shared.control, slots);
         assert!(left.count_ones() as usize <= dead, "a lease is left");
         for slot in &shared.locks.slot {
-            assert_eq!(slot.load(Ordering::Relaxed), 0, "a lock is left");
+            let left = slot.load(Ordering::Relaxed).count_ones() as usize;
+            assert!(left <= greedy, "a lock is left");
         }
         for (words, memory) in shared.control.slot.iter().zip(&shared.slots) {
             assert_eq!(
@@ -416,7 +434,7 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
     let delivered = DELIVERED.load(Plainly).count_ones() as usize;
     assert_eq!(
         delivered,
-        readers.len() - dead,
+        readers.len() - dead - greedy,
         "to some no frame was ever delivered"
     );
 }
@@ -489,6 +507,11 @@ fn the_lease_of_a_dead_receiver_counts_until_the_sender_takes_it_back() {
     check(3, 4, &[Reader::Dies { entry: 0 }, NEXT], 1, 2);
 }
 
+#[test]
+fn leases_by_entry_hold_whoever_shares_all_locks() {
+    check(3, 3, &[LEASES[0], Reader::Greedy], 1, 3);
+}
+
 /// A receiver that means harm shares the locks of all slots: leases are lost, and noticed.
 #[test]
 fn a_lease_that_was_lost_is_noticed() {
@@ -496,9 +519,7 @@ fn a_lease_that_was_lost_is_noticed() {
     static LOST: AtomicUsize = AtomicUsize::new(0);
     loom::model(|| {
         let shared = Shared::new(3);
-        for slot in 0..3 {
-            assert!(shared.process(9).share(slot_lock(slot)));
-        }
+        shared.share_all();
         let writer = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
