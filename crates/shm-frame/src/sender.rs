@@ -11,6 +11,7 @@ use crate::protocol::sync::Ordering;
 use crate::segment::claim::Plan;
 use crate::segment::found::named;
 use crate::segment::mapping::{Slots, elements_mut};
+use crate::segment::way::Ways;
 use crate::segment::{LOOK_NS, Look, Segment, lock, next_look_ns};
 use crate::{Error, Name, Shape};
 
@@ -153,6 +154,8 @@ pub struct Sender {
     asked: u32,
     /// When the last frame was published, by the monotonic clock.
     published_ns: u64,
+    /// How to copy pixels in.
+    ways: Ways,
     wall: Wall,
     /// Until then no time is spent on waiting for the right to change the name: another process had
     /// it for too long.
@@ -203,6 +206,7 @@ impl Sender {
             sleepers: false,
             asked: 0,
             published_ns: 0,
+            ways: Ways::default(),
             wall: Wall::default(),
             impatient_until_ns: 0,
         })
@@ -752,8 +756,14 @@ impl Loan<'_> {
             ..
         } = &mut self.begun;
         let pause_ns = begin_ns.saturating_sub(self.sender.published_ns);
-        let slots = &self.sender.segment.slots;
-        slots.write(writing, *shape, pixels, pause_ns > COLD_AFTER_NS);
+        let Sender { segment, ways, .. } = &mut *self.sender;
+        let choice = ways.choose(pixels.len(), pause_ns > COLD_AFTER_NS);
+        if !choice.is_timed() {
+            return segment.slots.write(writing, *shape, pixels, choice.way);
+        }
+        let began_ns = monotonic_ns();
+        segment.slots.write(writing, *shape, pixels, choice.way);
+        ways.took(choice, monotonic_ns().saturating_sub(began_ns));
     }
 
     /// Makes the frame visible.

@@ -17,6 +17,7 @@ use nix::libc;
 
 use super::copy;
 use super::guard::{Guard, MAX_MAPPINGS};
+use super::way::Way;
 use crate::protocol::format::Scalar;
 use crate::protocol::layout::{ControlPage, Geometry, PAGE};
 use crate::protocol::slots::{Held, Writing};
@@ -243,17 +244,16 @@ impl Slots {
         unsafe { std::slice::from_raw_parts_mut(start, shape.bytes()) }
     }
 
-    /// Steps 7 and 8: copies pixels into the slot that is being written, and is not in this
-    /// processor's cache if it is `cold`.
+    /// Steps 7 and 8: copies pixels into the slot that is being written, by that way.
     ///
     /// # Panics
     ///
     /// If there are not as many as the shape has.
-    pub(crate) fn write(&self, writing: &mut Writing, shape: Shape, pixels: &[u8], cold: bool) {
+    pub(crate) fn write(&self, writing: &mut Writing, shape: Shape, pixels: &[u8], way: Way) {
         assert_eq!(pixels.len(), shape.bytes());
         let target = self.pixels_mut(writing, shape).as_mut_ptr();
         // SAFETY: both are shape.bytes() long, and `target` came from a unique borrow.
-        unsafe { copy::copy_into_slot(target, pixels.as_ptr(), pixels.len(), cold) };
+        unsafe { copy::copy_by(way, target, pixels.as_ptr(), pixels.len()) };
     }
 
     /// The pixels of a slot that its receiver holds.

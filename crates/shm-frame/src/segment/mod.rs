@@ -6,7 +6,7 @@
 //! | what stands behind a name | [`found`] |
 //! | whose a name is: making, placing, removing | [`claim`] |
 //! | locks on bytes of the file, and forks, which would share them | [`lock`], [`fork`] |
-//! | the mapped memory | [`mapping`], [`guard`], [`copy`] |
+//! | the mapped memory | [`mapping`], [`guard`], [`copy`], [`way`] |
 
 pub(crate) mod claim;
 pub(crate) mod copy;
@@ -15,6 +15,7 @@ pub(crate) mod found;
 pub(crate) mod guard;
 pub(crate) mod lock;
 pub(crate) mod mapping;
+pub(crate) mod way;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
