@@ -305,7 +305,7 @@ impl Segment {
         // The mode above is less the umask.
         file.set_permissions(Permissions::from_mode(plan.mode))
             .map_err(|error| name.failed("fchmod", error))?;
-        reserve(&file, name, geometry)?;
+        let slots = reserve(&file, name, geometry)?;
         if !lock::take(&file, lock::LIFE).map_err(name.errno("fcntl"))? {
             return Err(name.failed("fcntl", Errno::EAGAIN));
         }
@@ -331,7 +331,7 @@ impl Segment {
             .metadata()
             .map_err(|error| name.failed("fstat", error))?;
         Ok(Self {
-            slots: Arc::new(Slots::map(&file, name, geometry, Access::Write)?),
+            slots: Arc::new(slots),
             control: Some(control),
             name: name.clone(),
             id: FileId::of(&metadata),
@@ -358,16 +358,25 @@ fn remove_successor(last: FileId) {
 }
 
 /// Reserves the memory, so that a full `/dev/shm` is an error here, not a SIGBUS at the first
-/// write.
-fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<(), Error> {
+/// write, and brings it in.
+fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<Slots, Error> {
     let len = i64::try_from(geometry.len()).expect("a geometry's length fits in an isize");
+    // Large pages are given to mappings that ask for them, and not where there are small ones.
+    file.set_len(geometry.len() as u64)
+        .map_err(|error| name.failed("ftruncate", error))?;
+    let slots = Slots::map(file, name, geometry, Access::Write)?;
+    slots.populate();
     // A signal may interrupt it; bounded, since a timer may send them faster than pages are
     // reserved.
     for _ in 0..TRIES {
         match posix_fallocate(file, 0, len) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(slots),
             Err(Errno::EINTR) => {}
             Err(Errno::ENOSPC) => {
+                // What there was, this file has by now.
+                drop(slots);
+                file.set_len(0)
+                    .map_err(|error| name.failed("ftruncate", error))?;
                 return Err(Error::NoRoom {
                     name: name.clone(),
                     needed: geometry.len() as u64,

@@ -152,6 +152,27 @@ impl Slots {
         self.geometry
     }
 
+    /// Has the system bring all pages in, so that the first frames take no longer than the others:
+    /// in large pages, if it has some for those who ask. Where it cannot, or where there is too
+    /// little memory, each page is brought in when it is touched.
+    pub(crate) fn populate(&self) {
+        // Linux has it since 5.14. It raises no signal where memory is missing (madvise(2)).
+        let populate = match self.access {
+            Access::Read => libc::MADV_POPULATE_READ,
+            Access::Write => libc::MADV_POPULATE_WRITE,
+        };
+        for advice in [libc::MADV_HUGEPAGE, populate] {
+            // SAFETY: the range is that of the mapping. Neither advice changes what is in it.
+            unsafe {
+                libc::madvise(
+                    self.mapping.raw.as_mut_ptr().cast(),
+                    self.geometry.slots_len(),
+                    advice,
+                )
+            };
+        }
+    }
+
     /// Whether memory was missing when it was touched: see [`Guard::hit`].
     pub(crate) fn truncated(&self) -> bool {
         self.mapping.guard.hit()

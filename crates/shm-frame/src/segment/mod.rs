@@ -74,8 +74,13 @@ impl Segment {
         } else {
             Access::Read
         };
+        let slots = Slots::map(&found.file, name, geometry, Access::Read)?;
+        if claims.is_some() {
+            // All of it was seen to be memory. Other files may have holes, which reading would fill.
+            slots.populate();
+        }
         Ok(Self {
-            slots: Arc::new(Slots::map(&found.file, name, geometry, Access::Read)?),
+            slots: Arc::new(slots),
             control: claims
                 .map(|claims| Control::map(&found.file, name, claims.geometry.slots_len(), access))
                 .transpose()?,

@@ -313,11 +313,7 @@ enum Reader {
     ByLock {
         entry: usize,
     },
-    /// Leases by this entry if it gets its lock.
-    Takes {
-        entry: usize,
-    },
-    /// The same, and dies with a lease in hand.
+    /// Leases by this entry if it gets its lock, and dies with the lease in hand.
     Dies {
         entry: usize,
     },
@@ -379,16 +375,12 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
                 let may = match reader {
                     Reader::Lease { .. } | Reader::Copy => true,
                     Reader::ByLock { entry } => shared.attach_by_lock(entry, process),
-                    Reader::Takes { entry } | Reader::Dies { entry } => {
-                        process.take(ENTRY_LOCKS + entry)
-                    }
+                    Reader::Dies { entry } => process.take(ENTRY_LOCKS + entry),
                     Reader::Greedy => false,
                 };
                 for _ in 0..if may { tries } else { 0 } {
                     let taken = match reader {
-                        Reader::Lease { entry } | Reader::Takes { entry } => {
-                            shared.lease(entry, &mut seen)
-                        }
+                        Reader::Lease { entry } => shared.lease(entry, &mut seen),
                         Reader::Copy => shared.copy(&mut seen),
                         Reader::ByLock { .. } => shared.lease_by_lock(process, &mut seen),
                         Reader::Dies { entry } => {
@@ -496,15 +488,71 @@ fn leases_by_entry_and_by_lock_go_together() {
 /// Else there would be more leases than the sender has slots to spare.
 #[test]
 fn an_entry_has_one_owner() {
-    const SAME: Reader = Reader::ByLock { entry: 0 };
-    check(3, 4, &[SAME, SAME], 1, 2);
-    check(3, 4, &[SAME, Reader::Takes { entry: 0 }], 1, 2);
+    static OWNERS: AtomicUsize = AtomicUsize::new(0);
+    loom::model(|| {
+        let shared = Shared::new(3);
+        let owners = (0..3).map(|index| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let process = shared.process(index);
+                if index == 2 {
+                    process.take(ENTRY_LOCKS)
+                } else {
+                    own_by_lock(&shared.control, &process, 0)
+                }
+            })
+        });
+        let owners: Vec<_> = owners.collect();
+        let owners = owners.into_iter().map(|owner| owner.join().unwrap());
+        let owners = owners.filter(|&owns| owns).count();
+        assert!(owners <= 1, "{owners} owners");
+        OWNERS.fetch_add(owners, Plainly);
+    });
+    assert!(OWNERS.load(Plainly) > 0, "nobody ever owned it");
 }
 
 #[test]
 fn the_lease_of_a_dead_receiver_counts_until_the_sender_takes_it_back() {
     const NEXT: Reader = Reader::ByLock { entry: 0 };
     check(3, 4, &[Reader::Dies { entry: 0 }, NEXT], 1, 2);
+}
+
+/// A receiver that found a frame long ago comes to its lock only now, while the writer looks for a
+/// slot.
+#[test]
+fn a_lock_that_is_shared_behind_the_scan_is_seen() {
+    static LEASED: AtomicUsize = AtomicUsize::new(0);
+    loom::model(|| {
+        let shared = Shared::new(4);
+        let mut sending = Sending::new(4);
+        let first = shared.process(0);
+        assert!(first.share(LESSEES_LOCK), "nobody has it alone");
+        shared.publish_beside_locks(&mut sending);
+        let latest = || latest(&shared.control, 4).unwrap();
+        assert!(lease_by_lock(&shared.control, &first, latest()).is_some());
+        shared.publish_beside_locks(&mut sending);
+        let found = latest();
+        shared.publish_beside_locks(&mut sending);
+        assert_ne!(found, latest());
+        let writer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.publish_beside_locks(&mut sending))
+        };
+        let reader = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let process = shared.process(1);
+                if let Some(held) = lease_by_lock(&shared.control, &process, found) {
+                    shared.read_in_place(&held, found);
+                    release_lock(&process, held.slot());
+                    LEASED.fetch_add(1, Plainly);
+                }
+            })
+        };
+        writer.join().unwrap();
+        reader.join().unwrap();
+    });
+    assert!(LEASED.load(Plainly) > 0, "no frame was ever delivered");
 }
 
 #[test]
