@@ -1,5 +1,5 @@
 //! What two ends and more cost each other, without peers:
-//! `cargo bench -p shm-frame --bench ends -- [first] [viewers] [many]`. Ends are threads here; with
+//! `cargo bench -p shm-frame --bench ends -- [first] [viewers] [in-place] [many]`. Ends are threads here; with
 //! frames from process to process, and beside other programs, `scripts/bench` measures.
 
 use std::error::Error;
@@ -18,8 +18,12 @@ const SIZES: [(u32, u32); 3] = [(640, 404), (1920, 1080), (3840, 2160)];
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn() -> Result<()>); 3] =
-        [("first", first), ("viewers", viewers), ("many", many)];
+    let parts: [(&str, fn() -> Result<()>); 4] = [
+        ("first", first),
+        ("viewers", viewers),
+        ("in-place", in_place),
+        ("many", many),
+    ];
     let named = |name: &str| words.iter().any(|word| word == name);
     let any = parts.iter().any(|(name, _)| named(name));
     for (name, part) in parts {
@@ -60,7 +64,9 @@ fn at(times: &mut [Duration], part: f64) -> Duration {
 fn first() -> Result<()> {
     const RUNS: usize = 15;
     const FRAMES: usize = 60;
-    println!("first frames: us to publish the 1st, 2nd and 3rd; the median of the others; to create");
+    println!(
+        "first frames: us to publish the 1st, 2nd and 3rd; the median of the others; to create"
+    );
     for size in SIZES {
         let shape = shape(size)?;
         let pixels = vec![128; shape.bytes()];
@@ -95,10 +101,13 @@ fn viewers() -> Result<()> {
         let mut sender = sender(0, shape, 4)?;
         let pixels = vec![128; shape.bytes()];
         let name = sender.name().clone();
-        let open = |read_only| {
-            Receiver::open_with(&name, &ReceiverOptions::new().read_only(read_only))
-        };
-        let mut ways = [(open(false)?, true), (open(true)?, true), (open(true)?, false)];
+        let open =
+            |read_only| Receiver::open_with(&name, &ReceiverOptions::new().read_only(read_only));
+        let mut ways = [
+            (open(false)?, true),
+            (open(true)?, true),
+            (open(true)?, false),
+        ];
         let stop = Arc::new(AtomicBool::new(false));
         // Which of them receives.
         let turn = Arc::new(AtomicU64::new(0));
@@ -140,12 +149,66 @@ fn viewers() -> Result<()> {
         }
         stop.store(true, Ordering::Relaxed);
         sending.join().expect("it does not panic")?;
-        for (delays, how) in delays.iter_mut().zip(["leased", "leased by lock", "copied"]) {
+        for (delays, how) in delays
+            .iter_mut()
+            .zip(["leased", "leased by lock", "copied"])
+        {
             if !delays.is_empty() {
                 let count = delays.len();
                 println!("  {shape} {how}: {:.0} (of {count})", us(at(delays, 0.5)));
             }
         }
+    }
+    Ok(())
+}
+
+/// A frame there and one back, of which a few bytes are written and read: half of the time.
+fn in_place() -> Result<()> {
+    const FRAMES: usize = 200_000;
+    println!("in place: ns from the begin of a frame until a busy receiver has read a byte of it");
+    let shape = shape(SIZES[1])?;
+    for (read_only, how) in [(false, "leased"), (true, "leased by lock")] {
+        let (mut there, mut back) = (sender(0, shape, 4)?, sender(1, shape, 4)?);
+        let options = ReceiverOptions::new().read_only(read_only);
+        let mut at_there = Receiver::open_with(there.name(), &options)?;
+        let mut at_back = Receiver::open_with(back.name(), &options)?;
+        let publish = move |sender: &mut Sender, value| -> Result<()> {
+            let mut loan = sender.loan(shape)?;
+            loan.pixels()[0] = value;
+            loan.publish()?;
+            Ok(())
+        };
+        let read = |receiver: &mut Receiver| -> Result<u8> {
+            loop {
+                if let Some(lease) = receiver.lease()? {
+                    return Ok(lease.pixels()[0]);
+                }
+                std::hint::spin_loop();
+            }
+        };
+        while !(at_there.can_lease() && at_back.can_lease()) {
+            thread::sleep(Duration::from_millis(10));
+            at_there.wait(Duration::ZERO)?;
+            at_back.wait(Duration::ZERO)?;
+        }
+        let answering = thread::spawn(move || -> Result<()> {
+            for _ in 0..FRAMES {
+                let value = read(&mut at_there)?;
+                publish(&mut back, value)?;
+            }
+            Ok(())
+        });
+        let mut times = Vec::new();
+        for frame in 0..FRAMES {
+            let value = frame.to_le_bytes()[0];
+            let begin = Instant::now();
+            publish(&mut there, value)?;
+            assert_eq!(read(&mut at_back)?, value);
+            times.push(begin.elapsed() / 2);
+        }
+        answering.join().expect("it does not panic")?;
+        let [p10, p50] = [0.1, 0.5].map(|part| us(at(&mut times, part)) * 1000.0);
+        println!("  {how}: {p50:.0} (10 %: {p10:.0})");
     }
     Ok(())
 }
@@ -217,10 +280,51 @@ fn many() -> Result<()> {
         println!("  {what}: publish {p:.0} {p99:.0}; arrival at the fast ones {d:.0} {d99:.0}");
         Ok(())
     };
+    for count in [1, 8, 16] {
+        println!("  a futex call that wakes {count}: {:.1}", wake(count)?);
+    }
     row("1 receiver", 1, 1, 0)?;
     row("8 receivers", 1, 8, 0)?;
     row("16 receivers", 1, 16, 0)?;
-    row("16 receivers, one of them holds each frame for 0.1 s", 1, 16, 1)?;
+    row(
+        "16 receivers, one of them holds each frame for 0.1 s",
+        1,
+        16,
+        1,
+    )?;
     row("16 streams, a receiver each", 16, 1, 0)?;
     Ok(())
+}
+
+/// What the system takes to wake so many threads by one call, in us: the floor of a publication.
+fn wake(count: u32) -> Result<f64> {
+    use rustix::thread::futex::{Flags, wait, wake};
+
+    let word = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let sleepers = (0..count).map(|_| {
+        let word = Arc::clone(&word);
+        thread::spawn(move || {
+            while word.load(Ordering::Relaxed) != u32::MAX {
+                let now = word.load(Ordering::Relaxed);
+                let _ = wait(&word, Flags::empty(), now, None);
+            }
+        })
+    });
+    let sleepers: Vec<_> = sleepers.collect();
+    let mut times = Vec::new();
+    for round in (1..200).chain([u32::MAX]) {
+        thread::sleep(Duration::from_millis(10));
+        word.store(round, Ordering::Relaxed);
+        let begin = Instant::now();
+        wake(&word, Flags::empty(), count)?;
+        times.push(begin.elapsed());
+    }
+    for sleeper in sleepers {
+        // One that was about to sleep when it was told to end.
+        while !sleeper.is_finished() {
+            wake(&word, Flags::empty(), count)?;
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(us(at(&mut times, 0.5)))
 }
