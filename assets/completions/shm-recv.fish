@@ -18,6 +18,7 @@ lz4\t'Larger files, for half a processor'
 none\t'As large as the pixels, for a third of a processor'"
 complete -c shm-recv -l raw -d 'Write the pixels of each frame to stdout (-), and all text to stderr' -r -f -a "-\t''"
 complete -c shm-recv -l plot -d 'Draw the delays at the end, over time and as a histogram: .svg or .png' -r -F
+complete -c shm-recv -l read-only -d 'Open the segment for reading only, even if you may write it: the first frames are copied'
 complete -c shm-recv -l lossless -d 'Record every pixel exactly, for .mkv: FFV1'
 complete -c shm-recv -l log -d 'Print a line for each frame, on a terminal too'
 complete -c shm-recv -s j -l json -d 'Print JSON, one object a line'

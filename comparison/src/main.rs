@@ -45,9 +45,10 @@ struct Args {
     /// Show what there is to measure
     #[arg(long)]
     list: bool,
-    /// Where to write all numbers
-    #[arg(long, value_name = "FILE", default_value = "target/bench/results.json")]
-    json: PathBuf,
+    /// Where to write all numbers [default: target/bench/ and the processor's name, so that each
+    /// machine keeps its own]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Draw charts for the README into this directory
     #[arg(long, value_name = "DIR")]
     charts: Option<PathBuf>,
@@ -105,6 +106,8 @@ fn run(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
+    let machine = Machine::this()?;
+    println!("{machine}");
     let load = load()?;
     if load > 0.5 {
         eprintln!("the machine has other things to do (load {load}): so will the measurements");
@@ -130,17 +133,19 @@ fn run(args: &Args) -> Result<()> {
         targets::print(&targets);
     }
     let results = Results {
-        machine: machine()?,
+        machine,
         load,
         tables,
         commands,
         targets,
     };
-    if let Some(directory) = args.json.parent() {
+    let json = args.json.clone();
+    let json = json.unwrap_or_else(|| results.machine.file());
+    if let Some(directory) = json.parent() {
         fs::create_dir_all(directory)?;
     }
-    fs::write(&args.json, serde_json::to_string_pretty(&results)?)?;
-    println!("\nall numbers: {}", args.json.display());
+    fs::write(&json, serde_json::to_string_pretty(&results)?)?;
+    println!("\nall numbers: {}", json.display());
     if let Some(directory) = &args.charts {
         chart::draw(&results.tables, directory)?;
     }
@@ -150,7 +155,7 @@ fn run(args: &Args) -> Result<()> {
 /// What is written as JSON.
 #[derive(Serialize)]
 struct Results {
-    machine: String,
+    machine: Machine,
     /// Processes that ran or wanted to, over the minute before.
     load: f64,
     tables: Vec<Table>,
@@ -158,15 +163,81 @@ struct Results {
     targets: Vec<Verdict>,
 }
 
-/// Processor and kernel, for those who compare.
-fn machine() -> Result<String> {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    let model = model.unwrap_or("").trim_start_matches([' ', '\t', ':']);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!("{model}, Linux {}", kernel.trim()))
+/// What the numbers are of: they compare with others of the same kind of machine alone.
+#[derive(Serialize)]
+struct Machine {
+    processor: String,
+    processors: usize,
+    /// Of the first processor, as `L2 512K`.
+    caches: Vec<String>,
+    kernel: String,
+}
+
+impl Machine {
+    fn this() -> Result<Self> {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let word = |key: &str| {
+            let line = cpuinfo.lines().find_map(|line| line.strip_prefix(key));
+            line.map(|line| line.trim_start_matches([' ', '\t', ':']).to_owned())
+        };
+        let mut caches = vec![];
+        for index in 0..8 {
+            let of_cache = |what: &str| {
+                let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{what}");
+                fs::read_to_string(path).map(|text| text.trim().to_owned())
+            };
+            let (Ok(level), Ok(kind), Ok(size)) =
+                (of_cache("level"), of_cache("type"), of_cache("size"))
+            else {
+                continue;
+            };
+            if kind != "Instruction" {
+                caches.push(format!("L{level} {size}"));
+            }
+        }
+        if caches.is_empty() {
+            // Virtual machines may hide them.
+            caches.extend(word("cache size"));
+        }
+        Ok(Self {
+            processor: word("model name").unwrap_or_else(|| "unknown processor".to_owned()),
+            processors: std::thread::available_parallelism()?.get(),
+            caches,
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_owned(),
+        })
+    }
+
+    /// Where its numbers go.
+    fn file(&self) -> PathBuf {
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        };
+        let name: String = self.processor.chars().map(plain).collect();
+        let words: Vec<_> = name.split('-').filter(|word| !word.is_empty()).collect();
+        PathBuf::from(format!("target/bench/{}.json", words.join("-")))
+    }
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            processor,
+            processors,
+            caches,
+            kernel,
+        } = self;
+        let caches = caches.join(", ");
+        write!(
+            f,
+            "{processor}, {processors} processors, caches {caches}, Linux {kernel}"
+        )
+    }
 }
 
 /// Processes that run or want to, over the last minute.

@@ -4,19 +4,30 @@ use std::thread;
 use std::time::Duration;
 
 use shm_frame::{
-    Channels, Element, Format, Name, Receiver, Sender, SenderOptions, Shape, Size, WaitMode, Waited,
+    Channels, Element, Format, Name, Receiver, ReceiverOptions, Sender, SenderOptions, Shape, Size,
+    WaitMode, Waited,
 };
 
 use super::{ALL, COPIED_IN, Contender, Ends, Group, Part};
 use crate::Result;
 use crate::spec::Spec;
 
-pub const CONTENDERS: [Contender; 4] = [
+pub const CONTENDERS: [Contender; 5] = [
     ours("shm-frame, lease", ALL, |_, channel| {
         Ok(Box::new(Leasing(open(channel)?)))
     }),
     ours("shm-frame, copy", COPIED_IN, |_, channel| {
         Ok(Box::new(Copying(open(channel)?, vec![])))
+    }),
+    // Without permission to write: in place all the same.
+    ours("shm-frame, read-only", COPIED_IN, |_, channel| {
+        let options = ReceiverOptions::new().read_only(true);
+        let mut receiver = Receiver::open_with(&Name::new(channel)?, &options)?;
+        // The sender has to know of it first.
+        while !receiver.can_lease() {
+            receiver.wait(Duration::from_millis(10))?;
+        }
+        Ok(Box::new(Leasing(receiver)))
     }),
     ours("shm-frame, predictive", &[Part::Asleep], |_, channel| {
         let mut receiver = open(channel)?;
