@@ -77,8 +77,8 @@ impl Source {
             let canceller = follower.canceller();
             (Kind::Follow(follower), canceller)
         } else {
-            let mut receiver = shm_frame::Receiver::open_with(&options.name, &receiving)
-                .map_err(failed)?;
+            let mut receiver =
+                shm_frame::Receiver::open_with(&options.name, &receiving).map_err(failed)?;
             receiver.set_wait_mode(options.mode);
             let canceller = receiver.canceller();
             (Kind::Once(receiver), canceller)
