@@ -170,6 +170,12 @@ fn receivers_die_with_leases_in_hand_and_the_sender_loses_no_slot() {
             send(random.below(20));
         }
     }
+    let mut holder = start("hold", &name);
+    holder.wait_until("it holds a frame", |holder| {
+        send(10);
+        holder.stdout().contains("leased")
+    });
+    holder.kill();
     // A new owner empties its entry first, whatever the last one left there; the sender does
     // nothing meanwhile.
     assert_ne!(lease_entries(&name), [0, 0]);
