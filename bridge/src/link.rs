@@ -1,15 +1,20 @@
 //! zenoh's settings: its own defaults, ours, the user's file and the flags, in this order.
 
 use std::fs;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value, json};
 use zenoh::config::EndPoint;
 use zenoh::{Config, Session, Wait};
 
 use crate::args::Network;
+use crate::stop;
 
+/// How often to look whether the program is to end.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long a machine may be silent until the other end takes it for dead.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// The longest time that a message waits for its link.
@@ -36,16 +41,27 @@ pub(crate) fn open(network: &Network, wait: Duration) -> Result<Session> {
     let settings = settings(network, wait)?;
     let config = Config::from_json5(&settings.to_string())
         .map_err(|error| anyhow!("--config: {}", text_of(&error)))?;
-    let session = zenoh::open(config).wait();
-    session.map_err(|error| {
-        let endpoints = texts(&network.listen);
-        let at = if endpoints.is_empty() {
-            "the network"
-        } else {
-            &endpoints
-        };
-        anyhow!("cannot open {at}: {}", text_of(&error))
-    })
+    // As a client, zenoh waits for its router here, and hears no signal.
+    let (opened, session) = mpsc::channel();
+    thread::spawn(move || opened.send(zenoh::open(config).wait()));
+    loop {
+        match session.recv_timeout(LOOK) {
+            Ok(session) => {
+                return session.map_err(|error| {
+                    let endpoints = texts(&network.listen);
+                    let at = if endpoints.is_empty() {
+                        "the network"
+                    } else {
+                        &endpoints
+                    };
+                    anyhow!("cannot open {at}: {}", text_of(&error))
+                });
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("zenoh ended while it was opened"),
+            Err(_) if stop::requested() => bail!("there was no link {}", where_to(network)),
+            Err(_) => {}
+        }
+    }
 }
 
 /// How the other end is reached, for people.
@@ -103,6 +119,8 @@ fn ours(wait: Duration) -> Value {
     json!({
         "mode": "peer",
         "connect": {
+            "timeout_ms": -1,
+            "exit_on_failure": false,
             "retry": { "period_init_ms": 200, "period_max_ms": 1000, "period_increase_factor": 2 },
         },
         "transport": { "link": {
