@@ -95,7 +95,6 @@ fn usage_errors_exit_2_and_name_the_flag() {
     let name = TestName::new("usage");
     for (program, args, says) in [
         (SEND, "--bogus", "--bogus"),
-        (SEND, "word", "word"),
         (SEND, "--fps=-1", "--fps"),
         (SEND, "--fps=nan", "--fps"),
         (SEND, "--fps=fast", "--fps"),
@@ -765,6 +764,7 @@ fn as_text_each_frame_is_a_line_and_the_end_a_summary() {
             "ms",
             "skipped",
             skipped,
+            "leased" | "copied",
         ] = words[..]
         else {
             panic!("{line}");
@@ -801,7 +801,7 @@ fn json_has_the_promised_fields_in_their_order() {
 
     let stdout = receiver.stdout();
     for line in lines_of(&stdout, "frame") {
-        let expected = "event frame width height channels sent_ms received_ms delay_ms skipped path element order \
+        let expected = "event name frame width height channels sent_ms received_ms delay_ms skipped path element order \
              found captured_ms capture_age_ms meta";
         assert_eq!(keys(line), expected.split(' ').collect::<Vec<_>>());
         let delay = line
@@ -827,7 +827,8 @@ fn json_has_the_promised_fields_in_their_order() {
     }
     let summary = lines_of(&stdout, "summary");
     assert_eq!(summary, [stdout.lines().last().unwrap()], "one, at the end");
-    let expected = "event frames seconds fps skipped torn delay_ms min p50 p99 max undrawn dropped";
+    let expected =
+        "event name frames seconds fps skipped torn delay_ms min p50 p99 max undrawn dropped";
     assert_eq!(keys(summary[0]), expected.split(' ').collect::<Vec<_>>());
     let summary = &receiver.events("summary")[0];
     assert_eq!(summary["frames"], 5);

@@ -80,7 +80,11 @@ pub(super) fn open(args: &Args, streams: &str) -> Result<Opened> {
                 (Err(why), Some(tty)) if text == Stream::Stdout => {
                     terminal(tty, Some(format!("shown in the terminal: {why}")))
                 }
-                (Err(why), _) => Ok((None, status()?, Some(format!("shown nowhere: {why}")))),
+                // Nobody expects a window of a script.
+                (Err(why), _) => {
+                    let why = window::is_named().then(|| format!("shown nowhere: {why}"));
+                    Ok((None, status()?, why))
+                }
             }
         }
     }

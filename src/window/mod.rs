@@ -515,6 +515,12 @@ pub(crate) struct Display {
     screen: usize,
 }
 
+/// Whether the environment names a display, of whatever kind.
+pub(crate) fn is_named() -> bool {
+    let names = ["DISPLAY", "WAYLAND_DISPLAY"].map(env::var_os);
+    names.into_iter().flatten().any(|name| !name.is_empty())
+}
+
 /// The display that the environment names, or why there is none, for people.
 pub(crate) fn display() -> Result<Display, String> {
     // Somebody who asks Qt for no display has none, or wants none.

@@ -361,6 +361,18 @@ fn remove_successor(last: FileId) {
 /// write, and brings it in.
 fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<Slots, Error> {
     let len = i64::try_from(geometry.len()).expect("a geometry's length fits in an isize");
+    let no_room = |available| Error::NoRoom {
+        name: name.clone(),
+        needed: geometry.len() as u64,
+        available,
+        holders: holders(),
+    };
+    // Before any is taken from others. A file system without a limit has no blocks.
+    let room = statvfs(DIRECTORY).map_err(name.errno("statvfs"))?;
+    let free = room.blocks_available() * room.fragment_size();
+    if room.blocks() > 0 && free < geometry.len() as u64 {
+        return Err(no_room(free));
+    }
     // Large pages are given to mappings that ask for them, and not where there are small ones.
     file.set_len(geometry.len() as u64)
         .map_err(|error| name.failed("ftruncate", error))?;
@@ -377,12 +389,7 @@ fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<Slots, Error>
                 drop(slots);
                 file.set_len(0)
                     .map_err(|error| name.failed("ftruncate", error))?;
-                return Err(Error::NoRoom {
-                    name: name.clone(),
-                    needed: geometry.len() as u64,
-                    available: available(name)?,
-                    holders: holders(),
-                });
+                return Err(no_room(available(name)?));
             }
             Err(errno) => return Err(name.failed("posix_fallocate", errno)),
         }
