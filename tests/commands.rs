@@ -257,6 +257,25 @@ fn four_slots_are_the_default_and_two_receivers_can_lease_them() {
 }
 
 #[test]
+fn a_receiver_that_only_reads_copies_first_and_then_reads_in_place() {
+    let name = TestName::new("read-only");
+    let _sender = send(&name, "--size 64x48");
+    let mut receiver = recv(&name, "--read-only --json");
+    receiver.wait_until("it leases", |receiver| {
+        let frames = receiver.events("frame");
+        frames
+            .iter()
+            .any(|frame| frame["path"] == "leased-read-only")
+    });
+    assert_eq!(receiver.events("frame")[0]["path"], "copied");
+    let mut log = recv(&name, "--read-only --log");
+    log.wait_for("leased-read-only");
+    let maps = fs::read_to_string(format!("/proc/{}/maps", receiver.pid())).unwrap();
+    let mut mapped = maps.lines().filter(|line| line.contains("/dev/shm/"));
+    assert!(mapped.all(|line| line.contains(" r--s ")), "{maps}");
+}
+
+#[test]
 fn the_mode_does_not_depend_on_the_umask() {
     for (umask, args, mode) in [
         ("077", "--mode 0644", 0o644),

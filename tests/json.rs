@@ -201,47 +201,7 @@ fn print_events(printed: &mut Printed) {
     receiver.interrupt();
     printed.events("shm-recv", &receiver);
 
-    // The lines beside saved pictures.
-    let scratch = Scratch::new(&name);
-    let mut save = command(RECV, &name, "--json --view none --save");
-    let mut receiver = Program::start(save.arg(scratch.path()));
-    // The last frame is found.
-    receiver.wait_for_events("frame", 1);
-    for (i, meta) in [&b"{}"[..], b"exposure 0.01", b""].into_iter().enumerate() {
-        let captured_ns = if meta.is_empty() {
-            0
-        } else {
-            1_764_086_399_980_125_000
-        };
-        let extras = Extras::new().captured_ns(captured_ns).meta(meta);
-        sender
-            .publish_with(shape, &vec![7; shape.bytes()], extras)
-            .unwrap();
-        receiver.wait_for_events("frame", i + 2);
-    }
-    receiver.interrupt();
-    let lines = fs::read_to_string(scratch.path().join("frames.jsonl")).unwrap();
-    for line in lines.lines() {
-        printed.add("shm-recv --save".to_owned(), line);
-    }
-
-    // Cameras.
-    let mut list = beside_a_camera(&scratch, "--camera list --json");
-    list.ends_with(0);
-    printed.lines("shm-send --camera list", &list);
-
-    // Intervals, with frames and without.
-    let timed = TestName::new("json-interval");
-    let mut sender = send(&timed, "--json --fps 100");
-    let mut receiver = recv(&timed, "--json --interval 0.2");
-    receiver.wait_for_events("interval", 2);
-    sender.interrupt();
-    receiver.wait_for_events("closed", 1);
-    let intervals = receiver.events("interval").len();
-    receiver.wait_for_events("interval", intervals + 2);
-    receiver.interrupt();
-    printed.events("shm-recv", &receiver);
-
+    drop(sender);
     // Summaries without a frame.
     let mut receiver = recv(&name, "--json --timeout 0.1");
     receiver.ends_with(1);
@@ -290,6 +250,54 @@ fn print_served(printed: &mut Printed) {
         receiver.interrupt();
         printed.events("shm-recv", &receiver);
     }
+}
+
+/// The lines beside saved pictures, and those of cameras.
+fn print_files(printed: &mut Printed) {
+    let name = TestName::new("json-files");
+    let shape = shape(64, 48, 1);
+    let options = SenderOptions::new().capacity(shape.bytes() + 64);
+    let mut sender = Sender::create(&name.name(), &options).unwrap();
+    let scratch = Scratch::new(&name);
+    let mut save = command(RECV, &name, "--json --view none --save");
+    let mut receiver = Program::start(save.arg(scratch.path()));
+    receiver.wait_for_events("attached", 1);
+    for (i, meta) in [&b"{}"[..], b"exposure 0.01", b""].into_iter().enumerate() {
+        let captured_ns = if meta.is_empty() {
+            0
+        } else {
+            1_764_086_399_980_125_000
+        };
+        let extras = Extras::new().captured_ns(captured_ns).meta(meta);
+        sender
+            .publish_with(shape, &vec![7; shape.bytes()], extras)
+            .unwrap();
+        receiver.wait_for_events("frame", i + 1);
+    }
+    receiver.interrupt();
+    let lines = fs::read_to_string(scratch.path().join("frames.jsonl")).unwrap();
+    for line in lines.lines() {
+        printed.add("shm-recv --save".to_owned(), line);
+    }
+
+    // Cameras.
+    let mut list = beside_a_camera(&scratch, "--camera list --json");
+    list.ends_with(0);
+    printed.lines("shm-send --camera list", &list);
+}
+
+/// The lines of intervals, with frames and without.
+fn print_intervals(printed: &mut Printed) {
+    let timed = TestName::new("json-interval");
+    let mut sender = send(&timed, "--json --fps 100");
+    let mut receiver = recv(&timed, "--json --interval 0.2");
+    receiver.wait_for_events("interval", 2);
+    sender.interrupt();
+    receiver.wait_for_events("closed", 1);
+    let intervals = receiver.events("interval").len();
+    receiver.wait_for_events("interval", intervals + 2);
+    receiver.interrupt();
+    printed.events("shm-recv", &receiver);
 }
 
 /// Segments of all kinds in a `/dev/shm` of their own, listed and removed.
@@ -359,6 +367,8 @@ fn the_document_has_exactly_the_lines_and_fields_that_are_printed() {
     }
     let mut printed = Printed::default();
     print_events(&mut printed);
+    print_files(&mut printed);
+    print_intervals(&mut printed);
     print_served(&mut printed);
     print_inventory(&mut printed);
     let document = document();

@@ -3,6 +3,7 @@
 //! named.
 mod common;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -624,7 +625,9 @@ fn tiff(big: bool, tags: &[(u16, &[u16])], pixels: (u16, &[u8])) -> Vec<u8> {
         &short(u16::try_from(entries.len()).unwrap()),
     ]
     .concat();
-    entries.iter().for_each(|(_, entry)| file.extend(entry));
+    for (_, entry) in &entries {
+        file.extend(entry);
+    }
     file.extend(long(0));
     file.extend(rest);
     file.extend(pixels);
@@ -749,13 +752,13 @@ fn cmyk(samples: [u8; 4]) -> Vec<u8> {
         let level = 8 * (i32::from(sample) - 128);
         let length = (32 - level.unsigned_abs().leading_zeros()) as usize;
         let offset = if level < 0 { (1 << length) - 1 } else { 0 };
-        bits += &format!("{length:04b}");
+        write!(bits, "{length:04b}").unwrap();
         if length > 0 {
-            bits += &format!("{:0length$b}", level + offset);
+            write!(bits, "{:0length$b}", level + offset).unwrap();
         }
         bits += "0";
     }
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('1');
     }
     let mut file = b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0\xff\xdb\0\x43\0".to_vec();

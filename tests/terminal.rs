@@ -519,7 +519,9 @@ fn only_cells_that_changed_are_sent() {
     let name = TestName::new("changed");
     let mut noise = Noise::new(&name, 640, 400);
     let shape = noise.shape;
-    let mut pixels: Vec<u8> = (0..shape.bytes()).map(|i| (i * i >> 7) as u8).collect();
+    let mut pixels: Vec<u8> = (0..shape.bytes())
+        .map(|i| ((i * i) >> 7).to_le_bytes()[0])
+        .collect();
     let mut terminal = Terminal::new(&name, "", &[], 160, 24);
     terminal.answers = vec![XTERM, OTHER, TRUE];
     let last = |terminal: &Terminal| {

@@ -51,6 +51,7 @@ pub(crate) fn put(args: &Put) -> Result<()> {
         tally: Tally::new(),
         due: Instant::now(),
         put_at: Instant::now(),
+        fresh: None,
         discarded: Vec::new(),
         wanted: false,
         moving: None,
@@ -71,6 +72,8 @@ struct Putting<'a> {
     due: Instant,
     /// When the last one was.
     put_at: Instant,
+    /// Since when somebody subscribes who has no frame yet.
+    fresh: Option<Instant>,
     /// The reasons told why frames could not be sent.
     discarded: Vec<String>,
     /// Somebody subscribes, as was told.
@@ -94,11 +97,15 @@ impl Putting<'_> {
             }
             let Some(outlet) = &self.outlet else { continue };
             let wanted = outlet.shared.wait_wanted(TICK);
-            let fresh = outlet.shared.fresh.swap(false, Ordering::Relaxed);
+            if outlet.shared.fresh.swap(false, Ordering::Relaxed) {
+                self.fresh = Some(Instant::now());
+            }
             let came = wanted && !self.wanted;
             self.tell_wanted(wanted)?;
-            if came || fresh && self.put_at.elapsed() > STILL {
+            self.fresh = self.fresh.filter(|&since| self.put_at < since);
+            if came || self.fresh.is_some() && self.put_at.elapsed() > STILL {
                 // Whoever comes gets the newest frame, which may have been taken long ago.
+                self.fresh = None;
                 self.follower = Follower::new(&self.args.name);
                 continue;
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Cable, Json as _, MACHINES, Machine, checked, needs, number, takes, tells};
 use serde_json::Value;
-use shm_frame_testing::{Program, TestName, frames};
+use shm_frame_testing::{Program, TestName, frames, wait_until};
 
 const PUT: &str = "put robot/cam --listen tcp/10.77.1.1:7447";
 const GET: &str = "get robot/cam --connect tcp/10.77.1.1:7447";
@@ -122,7 +122,7 @@ fn a_sender_that_is_killed_ends_the_far_segment_and_another_one_brings_it_back()
         takes(&mut receiver, 20);
         sender.kill();
         tells(&mut receiver, "ended closed", round);
-        assert!(!desk.has(&name));
+        wait_until("its name is free", || !desk.has(&name));
         let ended = put.wait_for_events("ended", round);
         assert_eq!(ended.last().unwrap()["why"], "dead");
         let gone = get.wait_for_events("gone", round);

@@ -336,7 +336,7 @@ fn a_desk_without_room_says_how_much_it_needs_and_goes_on_when_there_is_some() {
     size("1m");
     let mut get = desk.bridge(&name, &format!("{GET} tcp/10.77.1.1:7447"));
     get.wait_for_events("discarded", 1);
-    get.assert_stderr("needs 3.1 MB, /dev/shm has 1.0 MB free: free some, or start the container with --shm-size=16m");
+    get.wait_for("needs 3.1 MB, /dev/shm has 1.0 MB free: free some, or start the container with --shm-size=16m");
     size("16m");
     get.wait_for_events("got", 5);
 }

@@ -7,7 +7,7 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
-use common::{Cable, Json as _, MACHINES, Machine, checked, needs, number, tells};
+use common::{Cable, Json as _, MACHINES, Machine, checked, needs, number, takes, tells};
 use serde_json::Value;
 use shm_frame_testing::{Program, TestName, frames};
 
@@ -70,6 +70,64 @@ fn a_program_in_python_takes_frames_of_every_format_by_zenoh_alone() {
         formats.insert((shape, element.to_owned(), about["order"].to_string()));
     }
     assert!(formats.len() >= 48, "{formats:?}");
+}
+
+#[test]
+fn a_router_in_between_carries_frames_and_ends_alike() {
+    let (true, Some(python)) = (needs(MACHINES), python()) else {
+        return;
+    };
+    let (robot, router, desk) = (Machine::new(), Machine::new(), Machine::new());
+    let _cables = [
+        Cable::between(&router, &robot, 1),
+        Cable::between(&router, &desk, 2),
+    ];
+    let name = TestName::new("router");
+    let mut routing = router.command(python);
+    routing.arg(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/programs/router.py"
+    ));
+    let mut routing = Program::start(routing.arg("tcp/0.0.0.0:7447"));
+    routing.wait_for("routing");
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/router.json5");
+    let put_words = format!("put robot/cam --connect tcp/10.77.1.1:7447 --config {client}");
+    let get_words = format!("get robot/cam --connect tcp/10.77.2.1:7447 --config {client}");
+    let mut put = robot.bridge(&name, &put_words);
+    let _get = desk.bridge(&name, &get_words);
+    let mut receiver = desk.role("receive all", &name);
+    for round in 1..=2 {
+        let mut sender = robot.role("send all 100", &name);
+        takes(&mut receiver, 20);
+        sender.kill();
+        tells(&mut receiver, "ended closed", round);
+    }
+    let _sender = robot.role("send all 100", &name);
+    takes(&mut receiver, 20);
+    put.kill();
+    tells(&mut receiver, "ended closed", 3);
+    // Its token is gone with it: the key is free.
+    let _put = robot.bridge(&name, &put_words);
+    takes(&mut receiver, 20);
+}
+
+#[test]
+fn without_endpoints_the_two_find_each_other_by_multicast() {
+    if !needs(MACHINES) {
+        return;
+    }
+    let (robot, desk) = (Machine::new(), Machine::new());
+    let _cable = Cable::between(&robot, &desk, 1);
+    // As a machine with a way to the world has it.
+    for machine in [&robot, &desk] {
+        machine.run("ip route add 224.0.0.0/4 dev cable1");
+    }
+    let name = TestName::new("multicast");
+    let _sender = robot.role("send all 100", &name);
+    let _put = robot.bridge(&name, "put robot/cam");
+    let _get = desk.bridge(&name, "get robot/cam");
+    let mut receiver = desk.role("receive all", &name);
+    takes(&mut receiver, 20);
 }
 
 /// The fields that README.md tells of each event of a command.
@@ -184,9 +242,9 @@ fn what_is_no_frame_is_told_and_counted_and_does_no_harm() {
         "its attachment describes no frame",
         "it has version 7 of the attachment",
     ] {
-        get.assert_stderr(&format!("a frame was not used: {why}"));
+        get.wait_for(&format!("a frame was not used: {why}"));
     }
-    get.assert_stderr("has 9 bytes of pixels, not 5");
+    get.wait_for("has 9 bytes of pixels, not 5");
     assert!(receiver.running() && put.running() && get.running());
     assert!(number(&get.summary(), "discarded") >= 5);
 }

@@ -58,7 +58,7 @@ impl<'a> Reception<'a> {
             args,
             name: stream.name.clone(),
             report: Report::new(stream, args.interval, console.clone()),
-            sinks: Sinks::new(sinks, console.clone()),
+            sinks: Sinks::new(sinks, stream.label(), console.clone()),
             console: console.clone(),
             stage,
             feed,

@@ -74,11 +74,11 @@ fn run(args: &Args, open: source::Open) -> Result<()> {
         quiet: args.quiet,
         stdout_taken: false,
     };
+    if args.camera == Some(args::Camera::List) {
+        return source::cameras::list(&Console::new(settings));
+    }
     let tty = Tty::of(Stream::Stderr).filter(|_| !args.json && !args.quiet);
     let screen = tty.map(Screen::status_line).transpose()?;
     let console = Console::with_screen(settings, screen.map(Arc::new));
-    if args.camera == Some(args::Camera::List) {
-        return source::cameras::list(&console);
-    }
     transmission::run(args, &console, open)
 }

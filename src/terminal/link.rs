@@ -270,7 +270,7 @@ mod tests {
         let now = Instant::now();
         let mut link = Link::new(false);
         let first = link.ask(0, Some(now), 80, now);
-        assert!(!link.is_free(now + PATIENCE - MS) && link.is_free(now + PATIENCE));
+        assert!(!link.is_free(now + PATIENCE / 2) && link.is_free(now + PATIENCE));
         assert_eq!(link.ask_again(80, now + 2 * PATIENCE), None);
         assert_eq!(link.age(now + 2 * PATIENCE), None);
         // The answer was only late: from now on it is waited for.
@@ -297,6 +297,7 @@ mod tests {
         let question = link.ask(0, None, 80, now);
         now += latency;
         link.answer(&reply(&question), now);
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let draw = |_| {
             let bytes = wanted.min(link.budget());
             let question = link.ask(bytes, None, 80, now);

@@ -84,7 +84,7 @@ impl Machine {
         command
     }
 
-    fn run(&self, line: &str) -> String {
+    pub fn run(&self, line: &str) -> String {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().unwrap());
         let output = command.args(words).output().unwrap();

@@ -14,11 +14,13 @@ use shm_frame::{
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+type Part = fn() -> Result<()>;
+
 const SIZES: [(u32, u32); 3] = [(640, 404), (1920, 1080), (3840, 2160)];
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn() -> Result<()>); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("first", first),
         ("viewers", viewers),
         ("in-place", in_place),

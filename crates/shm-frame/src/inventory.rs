@@ -59,7 +59,7 @@ pub struct ListedControl {
     pub command: Option<String>,
     /// Whether the sender lives.
     pub alive: bool,
-    /// Receivers that own a lease entry. Those that only copy are not seen.
+    /// Receivers that own a lease entry, by either kind of lock. Those that only copy are not seen.
     pub receivers: usize,
 }
 

@@ -170,6 +170,12 @@ fn receivers_die_with_leases_in_hand_and_the_sender_loses_no_slot() {
             send(random.below(20));
         }
     }
+    let mut holder = start("hold", &name);
+    holder.wait_until("it holds a frame", |holder| {
+        send(10);
+        holder.stdout().contains("leased")
+    });
+    holder.kill();
     // A new owner empties its entry first, whatever the last one left there; the sender does
     // nothing meanwhile.
     assert_ne!(lease_entries(&name), [0, 0]);
@@ -237,6 +243,15 @@ fn a_live_senders_name_is_refused_even_while_it_stands_still() {
     let name = TestName::new("still");
     let mut sender = start("send", &name);
     sender.wait_for("sending");
+    // While its frames grow it may be stopped with the lock on the name in hand.
+    let mut receiver = open(&name);
+    wait_until("it has sent all sizes", || {
+        if let Waited::Ended(_) = receiver.wait(PATIENCE).unwrap() {
+            receiver.reopen().unwrap();
+        }
+        let frame = receiver.copy(&mut Vec::new()).ok().flatten();
+        frame.is_some_and(|frame| frame.number > 2 * GROWING.len() as u64)
+    });
     sender.stop();
     match create(&name.name(), 4, 0) {
         Err(Error::Live { pid, .. }) => assert_eq!(pid, Some(sender.pid())),

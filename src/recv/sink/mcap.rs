@@ -62,7 +62,7 @@ struct Recording {
 enum Recorded {
     /// It is new, and there was no frame yet.
     Nothing(Named),
-    Frames(Open),
+    Frames(Box<Open>),
     /// It was finished or removed.
     Over,
 }
@@ -160,7 +160,8 @@ impl Recording {
         if let Recorded::Nothing(_) = *file
             && let Recorded::Nothing(named) = mem::replace(&mut *file, Recorded::Over)
         {
-            *file = Recorded::Frames(Open::new(named, self.packing).with_context(|| self.flag())?);
+            let open = Open::new(named, self.packing).with_context(|| self.flag())?;
+            *file = Recorded::Frames(Box::new(open));
         }
         let Recorded::Frames(open) = &mut *file else {
             return Ok(());

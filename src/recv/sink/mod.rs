@@ -102,6 +102,8 @@ const SAY_PERIOD: Duration = Duration::from_secs(5);
 /// The sinks of one run.
 pub(super) struct Sinks {
     console: Console,
+    /// The stream's name, if there are others to be told from.
+    label: Option<String>,
     /// Those that run in the receiving thread.
     light: Vec<Box<dyn Sink>>,
     queued: Vec<Queued>,
@@ -180,7 +182,7 @@ fn own_path(path: &Path, stream: &Name, several: bool) -> PathBuf {
 }
 
 impl Sinks {
-    pub(super) fn new(sinks: Vec<Box<dyn Sink>>, console: Console) -> Self {
+    pub(super) fn new(sinks: Vec<Box<dyn Sink>>, label: Option<String>, console: Console) -> Self {
         let (heavy, light): (Vec<_>, Vec<_>) =
             sinks.into_iter().partition(|sink| sink.wants_pixels());
         let queued = heavy.into_iter().map(|sink| Queued {
@@ -195,6 +197,7 @@ impl Sinks {
         });
         Self {
             console,
+            label,
             light,
             queued: queued.collect(),
         }
@@ -211,7 +214,7 @@ impl Sinks {
             sink.note(frame);
         }
         for sink in &mut self.queued {
-            sink.take(taken, &self.console)?;
+            sink.take(taken, self.label.as_deref(), &self.console)?;
         }
         Ok(())
     }
@@ -259,7 +262,12 @@ impl Queued {
         self.seen.is_multiple_of(self.every)
     }
 
-    fn take(&mut self, taken: Option<&Arc<Taken>>, console: &Console) -> Result<()> {
+    fn take(
+        &mut self,
+        taken: Option<&Arc<Taken>>,
+        label: Option<&str>,
+        console: &Console,
+    ) -> Result<()> {
         let is_due = self.is_due();
         self.seen += 1;
         let Some(taken) = taken.filter(|_| is_due) else {
@@ -287,7 +295,9 @@ impl Queued {
                 if self.said.is_none_or(|said| said.elapsed() >= SAY_PERIOD) {
                     self.said = Some(Instant::now());
                     let frames = counted(self.dropped, "frame");
-                    console.note(&format!("--{} is too slow: {frames} dropped", self.name));
+                    let of = label.map_or(String::new(), |name| format!(" of {name}"));
+                    let name = self.name;
+                    console.note(&format!("--{name} is too slow: {frames}{of} dropped"));
                 }
                 Ok(())
             }
@@ -345,7 +355,7 @@ mod tests {
         let streams = ["left", "right"].map(|stream| Name::new(stream).unwrap());
         let mut sinks = streams.map(|stream| {
             let sinks = opener.open(&stream).unwrap();
-            Sinks::new(sinks, console.clone())
+            Sinks::new(sinks, None, console.clone())
         });
         for level in 0..2 {
             for (i, sinks) in (0..).zip(&mut sinks) {

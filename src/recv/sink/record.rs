@@ -54,6 +54,7 @@ struct Films {
     several: bool,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as all of SINKS")]
 pub(super) fn prepare(args: &Args, several: bool) -> Result<Option<Box<dyn Shared>>> {
     let path = args.record.clone();
     let films = path.and_then(|path| {

@@ -66,6 +66,7 @@ struct Saving {
     several: bool,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as all of SINKS")]
 pub(super) fn prepare(args: &Args, several: bool) -> Result<Option<Box<dyn Shared>>> {
     let saving = args.save.clone().map(|target| Saving {
         target,
@@ -376,7 +377,9 @@ fn png(pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
         encoder.set_depth(::png::BitDepth::Sixteen);
         // PNG has the high byte first.
         let (elements, _) = pixels.to_mut().as_chunks_mut::<2>();
-        elements.iter_mut().for_each(|element| element.reverse());
+        for element in elements {
+            element.reverse();
+        }
     }
     encoder.set_compression(::png::Compression::Fastest);
     let mut writer = encoder.write_header()?;

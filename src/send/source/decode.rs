@@ -215,7 +215,7 @@ fn pam(file: &[u8]) -> Result<Raw> {
 }
 
 /// A BMP whose header says by masks where the colours are in the 16 or 32 bits of a pixel, as GIMP
-/// and ImageMagick write it. `None`: another file.
+/// and `ImageMagick` write it. `None`: another file.
 fn masked_bmp(file: &[u8]) -> Result<Option<Raw>> {
     const MASKS: [u32; 2] = [3, 6];
     let word = |at: usize| {

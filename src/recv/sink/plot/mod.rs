@@ -63,6 +63,7 @@ struct Plots {
     several: bool,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as all of SINKS")]
 pub(super) fn prepare(args: &Args, several: bool) -> Result<Option<Box<dyn Shared>>> {
     let plots = args.plot.clone().map(|path| Plots { path, several });
     Ok(plots.map(|plots| Box::new(plots) as Box<dyn Shared>))
