@@ -242,8 +242,11 @@ impl Viewer {
 
     /// Shows what is on the stages, until the run ends or the user wants to.
     fn run(&mut self, stages: &Stages, closing: &AtomicBool) {
-        while !stop::requested() && !closing.load(Ordering::Relaxed) {
+        let is_over = || stop::requested() || closing.load(Ordering::Relaxed);
+        loop {
             let begin = Instant::now();
+            // What came before the end is shown.
+            let over = is_over();
             let streams = stages.after(self.streams.len());
             self.streams.extend(streams.into_iter().map(Scene::new));
             match self.step() {
@@ -255,6 +258,9 @@ impl Viewer {
                     self.console.say(&text);
                     return;
                 }
+            }
+            if over {
+                return;
             }
             thread::sleep(PERIOD.saturating_sub(begin.elapsed()));
         }

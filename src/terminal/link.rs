@@ -80,8 +80,9 @@ impl Link {
         columns: usize,
         now: Instant,
     ) -> String {
-        // Columns that differ from those of the last questions and of the probe.
-        let column = if columns < 9 { 1 } else { 4 + self.count % 5 };
+        // Columns that differ from those of the last questions, of the probe, and from the numbers that
+        // some keys send, which look like an answer.
+        let column = if columns < 25 { 1 } else { 20 + self.count % 5 };
         self.count += 1;
         // A picture that is drawn again has been on the glass before.
         let begun = begun.filter(|_| self.newest != begun);

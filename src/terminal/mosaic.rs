@@ -110,6 +110,7 @@ pub(super) struct Mosaic {
 }
 
 /// A row to be drawn.
+#[derive(Clone)]
 struct Row {
     cells: Vec<Cell>,
     bytes: Vec<u8>,
@@ -187,23 +188,30 @@ impl Mosaic {
             .collect();
         let moves: Vec<_> = rows.iter().map(|row| !row.bytes.is_empty()).collect();
         let cost = |rows: &[Row]| rows.iter().map(|row| row.bytes.len()).sum::<usize>();
-        if moves.contains(&true) {
-            // Finer only if there is room to spare, so that it is not coarse the next time.
-            for coarse in self.moving.saturating_sub(1)..COARSE.len() {
-                let room = if coarse < self.moving {
-                    budget / 4 * 3
-                } else {
-                    budget
-                };
-                for y in (0..rows.len()).filter(|&y| moves[y]) {
+        let moving: Vec<_> = (0..rows.len()).filter(|&y| moves[y]).collect();
+        let last = self.moving;
+        let mut coarsen = |rows: &mut [Row], coarse| {
+            for &y in &moving {
+                if rows[y].coarse != coarse {
                     rows[y] = self.row(dots, y, coarse);
                 }
-                if cost(&rows) <= room || coarse + 1 == COARSE.len() {
-                    self.moving = coarse;
-                    break;
-                }
+            }
+        };
+        let mut coarse = last;
+        coarsen(&mut rows, coarse);
+        while cost(&rows) > budget && coarse + 1 < COARSE.len() {
+            coarse += 1;
+            coarsen(&mut rows, coarse);
+        }
+        // Finer only if there is room to spare, so that it is not coarse the next time.
+        if coarse > 0 && coarse == last && cost(&rows) <= budget / 2 && !moving.is_empty() {
+            let mut finer = rows.clone();
+            coarsen(&mut finer, coarse - 1);
+            if cost(&finer) <= budget / 4 * 3 {
+                (rows, coarse) = (finer, coarse - 1);
             }
         }
+        self.moving = coarse;
         let mut left = budget.saturating_sub(cost(&rows));
         for y in (0..rows.len()).filter(|&y| !moves[y]) {
             if rows[y].coarse > 0 {
@@ -251,7 +259,8 @@ impl Mosaic {
             mut back,
         } = cell;
         let (across, down) = self.symbols.dots();
-        if self.inks.colours() != Colours::Sixteen && inks.0 == Some(back) && bits != 0 {
+        let turns = self.inks.colours() > Colours::Sixteen;
+        if turns && inks.0 == Some(back) && bits != 0 {
             // The other way round it looks the same. Of 16, not all can be at the back.
             bits ^= u8::try_from((1_u32 << (across * down)) - 1).unwrap_or(0);
             (fore, back) = (back, fore);
@@ -470,6 +479,14 @@ mod tests {
             );
         }
         assert_eq!(Symbols::Sextants.sign(62), '\u{1fb3b}');
+    }
+
+    #[test]
+    fn letters_are_as_light_as_their_dots() {
+        let mut mosaic = Mosaic::new(Symbols::Letters, Colours::None);
+        let dots: Vec<_> = (0..10).map(|i| [i * 28; 3]).collect();
+        let text = paint(&mut mosaic, &dots, 10, usize::MAX);
+        assert!(text.contains(" .:-=+*#%@"), "{text:?}");
     }
 
     #[test]
