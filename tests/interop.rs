@@ -216,7 +216,7 @@ fn a_picture_crosses_from_shm_send_to_shm_recv_and_to_the_library_byte_for_byte(
             .map(|frame| scratch.path().join(numbered(frame)))
             .collect();
         assert_eq!(expected.len(), 3);
-        assert_eq!(scratch.files(), expected);
+        assert_eq!(scratch.saved(), expected);
         picture.assert_is_saved(&expected);
 
         sender.interrupt();

@@ -464,6 +464,9 @@ fn nonsense_on_the_socket_is_refused_in_silence() {
         // It may have closed the connection.
         let _ = socket.write_all(&bytes);
     }
+    wait_until("those are gone", || {
+        served.get("/streams.json").status == 200
+    });
     let host = "Host: localhost\r\n";
     let long = "x".repeat(20_000);
     let many = "X: y\r\n".repeat(100);

@@ -174,9 +174,6 @@ fn receive(args: &Args, settings: Settings) -> Result<()> {
     if let Some(why) = why {
         console.note(&why);
     }
-    if let Some(server) = &server {
-        server.tell(&console)?;
-    }
     let run = Run {
         args,
         several: choice.is_several(),
@@ -290,7 +287,7 @@ impl Run<'_> {
         let mut ended = Vec::new();
         let mut wanted = choice.names.clone();
         let begin = Instant::now();
-        let mut told = false;
+        let (mut told, mut served) = (false, false);
         loop {
             if choice.may_grow() && !self.is_over() && !stop::requested() {
                 match choice.matching() {
@@ -313,6 +310,13 @@ impl Run<'_> {
                         self.close();
                         ended.push((name, Err(error), None));
                     }
+                }
+            }
+            if let Some(server) = outputs.server.as_ref().filter(|_| !served) {
+                served = true;
+                // Without stdout there is nobody to tell.
+                if server.tell(&self.console).is_err() {
+                    self.close();
                 }
             }
             let none = known.is_empty() && ended.is_empty();

@@ -56,9 +56,10 @@ impl Status {
         match self.frames.filter(|&frames| frames > 0) {
             Some(frames) => {
                 let count = format!("{}/{frames}", self.done);
-                add(format!("{} {count} frames", self.bar(frames)), count);
-                let left = clock(self.left(frames));
-                add(format!("{left} left"), left);
+                let count = format!("{count} frames");
+                add(format!("{} {count}", self.bar(frames)), count);
+                let left = format!("{} left", clock(self.left(frames)));
+                add(left.clone(), left);
             }
             None => add(format!("frame {}", tally.frames), tally.frames.to_string()),
         }
