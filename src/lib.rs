@@ -4,7 +4,6 @@
 //! |---|---|
 //! | sending | `send` |
 //! | receiving | `recv` |
-//! | the quick and the full program of each command | `front` |
 //! | words for the user: results, events, messages | `console`, over `stdio` |
 //! | every line of `--json` | `event` |
 //! | what to do about an error of the library | `remedy` |
@@ -23,7 +22,6 @@ mod complete;
 mod console;
 mod event;
 mod exit;
-mod front;
 mod input;
 mod parse;
 mod picture;

@@ -246,7 +246,7 @@ fn paths_need_no_flag_whatever_they_are() {
     }
     let mut missing = send(&name, "missing.jpg");
     missing.ends_with(1);
-    missing.assert_stderr("--image missing.jpg: no such file");
+    missing.assert_stderr("--image missing.jpg: No such file");
     let mut both = send(&name, &format!("{picture} --camera 0"));
     both.ends_with(2);
 }

@@ -229,9 +229,15 @@ fn another_user_receives_by_copying_or_is_told_the_owner() {
 
     let mut sender = send(&name, "--mode 0644 --fps 100");
     let mut receiver = as_nobody(&recv_copy, &name, "--json");
-    let frames = receiver.wait_for_events("frame", 20);
+    // It copies until it is sure that the sender minds its locks, and then reads in place.
+    let frames = receiver.wait_for_events("frame", 60);
+    let leased = |frame: &serde_json::Value| frame["path"] == "leased-read-only";
+    let first = frames.iter().position(leased).unwrap_or(frames.len());
     assert!(
-        frames.iter().all(|frame| frame["path"] == "copied"),
+        frames[..first]
+            .iter()
+            .all(|frame| frame["path"] == "copied")
+            && frames.iter().skip(first).any(leased),
         "{frames:?}"
     );
     let mut refused = as_nobody(&send_copy, &name, "--replace --count 1");

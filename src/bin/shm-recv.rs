@@ -1,7 +1,7 @@
-//! The command `shm-recv`, which starts at once, and hands over when it needs more: see `front`.
+//! The command `shm-recv`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shm_frame_cli::recv::front()
+    shm_frame_cli::recv::main()
 }

@@ -1,7 +1,7 @@
-//! The command `shm-send`, which starts at once, and hands over when it needs more: see `front`.
+//! The command `shm-send`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shm_frame_cli::send::front()
+    shm_frame_cli::send::main()
 }

@@ -52,7 +52,6 @@ use crate::av::Container;
 use crate::console::{Console, Settings};
 use crate::event::RecvLine;
 use crate::exit;
-use crate::front;
 use crate::recv::args::Args;
 use crate::recv::choice::Choice;
 use crate::recv::reception::Reception;
@@ -74,17 +73,9 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
-    front::take_name("shm-recv");
-    let args = arguments();
-    let settings = settings(&args);
-    exit::exit("shm-recv", remedy::RECV, receive(&args, settings))
-}
-
-/// Completes arguments, lists and removes segments, or hands over to [`main`].
-pub fn front() -> ExitCode {
     CompleteEnv::with_factory(command).complete();
     let args = arguments();
-    let done = inventory(&args).unwrap_or_else(|| Err(front::hand_over("shm-recv")));
+    let done = inventory(&args).unwrap_or_else(|| receive(&args, settings(&args)));
     exit::exit("shm-recv", remedy::RECV, done)
 }
 

@@ -1,6 +1,6 @@
 //! The flags of `shm-send`, with their help.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Parser, ValueEnum};
@@ -10,7 +10,7 @@ use shm_frame::{Format, Name, Shape, Size};
 use crate::complete;
 use crate::parse;
 use crate::recv;
-use crate::send::source::Kind;
+use crate::send::source::{self, Kind};
 use crate::send::transform::{Crop, Resize, Transform};
 
 /// Puts images into a named shared-memory segment, from which shm-recv and others take the newest.
@@ -162,11 +162,11 @@ pub(crate) enum Flip {
 
 impl Args {
     /// Makes paths without a flag the value of the flag that fits.
-    pub(super) fn sort_paths(&mut self, kind: fn(&Path) -> Kind) {
+    pub(super) fn sort_paths(&mut self) {
         let mut paths = std::mem::take(&mut self.paths);
         let kind = match paths.as_slice() {
             [] => return,
-            [only] => kind(only),
+            [only] => source::kind(only),
             _ => Kind::Pictures,
         };
         match kind {
@@ -174,14 +174,6 @@ impl Args {
             Kind::Pictures => self.images = paths,
             Kind::Film => self.video = paths.pop(),
         }
-    }
-
-    /// Whether the source has to be decoded: it is neither a pipe of pixels nor the test picture.
-    pub(super) fn decodes(&self) -> bool {
-        let files = [&self.paths, &self.images]
-            .into_iter()
-            .any(|paths| !paths.is_empty());
-        files || self.image.is_some() || self.video.is_some() || self.camera.is_some()
     }
 
     /// What is done to each frame on its way.

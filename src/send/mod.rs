@@ -34,7 +34,6 @@ use opencv::core::{LogLevel, set_log_level};
 
 use crate::console::{Console, Settings};
 use crate::exit;
-use crate::front;
 use crate::remedy;
 use crate::send::args::Args;
 use crate::stop;
@@ -47,25 +46,13 @@ pub fn command() -> clap::Command {
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
-    front::take_name("shm-send");
-    let mut args = Args::parse();
-    args.sort_paths(source::kind);
-    exit::exit("shm-send", remedy::SEND, run(&args, source::open))
-}
-
-/// Completes arguments, sends what comes without decoding, or hands over to [`main`].
-pub fn front() -> ExitCode {
     CompleteEnv::with_factory(command).complete();
-    let args = Args::parse();
-    let sent = if args.decodes() {
-        Err(front::hand_over("shm-send"))
-    } else {
-        run(&args, source::open_undecoded)
-    };
-    exit::exit("shm-send", remedy::SEND, sent)
+    let mut args = Args::parse();
+    args.sort_paths();
+    exit::exit("shm-send", remedy::SEND, run(&args))
 }
 
-fn run(args: &Args, open: source::Open) -> Result<()> {
+fn run(args: &Args) -> Result<()> {
     // Silence OpenCV's log: our errors carry the cause.
     set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
     stop::on_signals()?;
@@ -80,5 +67,5 @@ fn run(args: &Args, open: source::Open) -> Result<()> {
     let tty = Tty::of(Stream::Stderr).filter(|_| !args.json && !args.quiet);
     let screen = tty.map(Screen::status_line).transpose()?;
     let console = Console::with_screen(settings, screen.map(Arc::new));
-    transmission::run(args, &console, open)
+    transmission::run(args, &console)
 }

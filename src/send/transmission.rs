@@ -21,8 +21,8 @@ use crate::send::status::Status;
 use crate::send::tally::Tally;
 
 /// Sends until the source, the user or a signal ends it.
-pub(super) fn run(args: &Args, console: &Console, open: source::Open) -> Result<()> {
-    let (source, rate) = match open(args, console) {
+pub(super) fn run(args: &Args, console: &Console) -> Result<()> {
+    let (source, rate) = match source::open(args, console) {
         // A signal ended the wait for a film that did not come.
         Err(_) if stop::requested() => return Ok(()),
         opened => opened?,

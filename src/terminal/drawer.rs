@@ -65,13 +65,8 @@ pub(super) struct Drawer {
     recent: VecDeque<String>,
 }
 
-/// How a painter paints. A pointer, so that a program with status lines alone is linked without what
-/// encodes pictures.
-pub(super) type Paint = fn(&mut Painter, &Picture, Place, usize) -> Result<Vec<u8>>;
-
 /// What draws pictures.
 struct View {
-    paint: Paint,
     ability: Ability,
     link: Link,
     painter: Option<Painter>,
@@ -102,20 +97,19 @@ impl Drawer {
         shared: Arc<Shared>,
         woken: PipeReader,
         mut tty: Tty,
-        pictures: Option<Paint>,
+        pictures: bool,
     ) -> Result<Self> {
-        if pictures.is_some() {
+        if pictures {
             tty.take_keys();
         }
-        let view = pictures.map(|paint| View {
-            paint,
+        let view = pictures.then(|| View {
             ability: Ability::of_environment(),
             link: Link::new(!tty.has_keys()),
             painter: None,
             drawn: None,
         });
         // Ctrl-Z and Ctrl-\, which would leave the terminal in the state for drawing.
-        let signals = pictures.map(|_| Signals::new([SIGTSTP, SIGQUIT]));
+        let signals = pictures.then(|| Signals::new([SIGTSTP, SIGQUIT]));
         Ok(Self {
             shared,
             woken,
@@ -373,7 +367,7 @@ impl Drawer {
             .is_some_and(|drawn| Arc::ptr_eq(drawn, picture));
         if !same || anew || painter.is_unfinished() {
             // Fails for frames that OpenCV cannot scale, if there are any.
-            if let Ok(bytes) = (view.paint)(painter, picture, place, view.link.budget()) {
+            if let Ok(bytes) = painter.paint(picture, place, view.link.budget()) {
                 self.out.extend_from_slice(&bytes);
                 view.drawn = Some(Arc::clone(picture));
                 return Some(*begun);

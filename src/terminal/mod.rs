@@ -31,9 +31,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use self::drawer::{Drawer, Paint};
+use self::drawer::Drawer;
 pub(crate) use self::line::{Item, Line};
-use self::picture::Painter;
 pub(crate) use self::tty::{Stream, Tty};
 use crate::picture::Picture;
 use crate::stdio;
@@ -111,15 +110,15 @@ impl Shared {
 impl Screen {
     /// Begins to draw status lines.
     pub(crate) fn status_line(tty: Tty) -> Result<Self> {
-        Self::start(tty, None)
+        Self::start(tty, false)
     }
 
     /// Begins to draw pictures and status lines, and to read keys.
     pub(crate) fn with_pictures(tty: Tty) -> Result<Self> {
-        Self::start(tty, Some(Painter::paint))
+        Self::start(tty, true)
     }
 
-    fn start(tty: Tty, pictures: Option<Paint>) -> Result<Self> {
+    fn start(tty: Tty, pictures: bool) -> Result<Self> {
         let (shared, woken) = Shared::new()?;
         let shared = Arc::new(shared);
         let mut drawer = Drawer::new(Arc::clone(&shared), woken, tty, pictures)?;

@@ -100,9 +100,6 @@ pub(crate) fn kind(path: &Path) -> Kind {
 pub(crate) type Opened = (Box<dyn Source>, String);
 
 /// Opens the source that the flags ask for.
-pub(crate) type Open = fn(&Args, &Console) -> Result<Opened>;
-
-/// Opens the source that the flags ask for.
 pub(crate) fn open(args: &Args, console: &Console) -> Result<Opened> {
     let rate = args.fps.unwrap_or(RATE);
     if let Some(path) = &args.image {
@@ -134,15 +131,7 @@ pub(crate) fn open(args: &Args, console: &Console) -> Result<Opened> {
         let camera = Camera::open(path, args.size, args.fps, args.channels, args.captured);
         let (camera, rate) = camera.with_context(context)?;
         Ok((Box::new(camera), rate))
-    } else {
-        open_undecoded(args, console)
-    }
-}
-
-/// Opens one of the sources whose frames need not be decoded.
-pub(crate) fn open_undecoded(args: &Args, _console: &Console) -> Result<Opened> {
-    let rate = args.fps.unwrap_or(RATE);
-    if let Some(shape) = args.raw {
+    } else if let Some(shape) = args.raw {
         let period = args.fps.and_then(|rate| rate.period);
         let raw = Raw::open(shape, period);
         let raw = raw.with_context(|| format!("--raw {shape}"))?;
