@@ -31,7 +31,10 @@ impl FromStr for Wanted {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains(['*', '?', '[']) {
+        // A name may have any of these signs, and few have one of the first two.
+        let is_pattern =
+            text.contains(['*', '[']) && Name::new(text).is_ok_and(|name| !name.path().exists());
+        if is_pattern {
             let pattern = Pattern::new(&format!("/{}", text.trim_start_matches('/')));
             pattern
                 .map(Self::Pattern)
