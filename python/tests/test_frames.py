@@ -4,6 +4,7 @@ import gc
 import pickle
 import struct
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -244,7 +245,6 @@ def test_numpy_is_needed_only_for_arrays(name, programs):
 import builtins, sys
 sys.modules["numpy"] = None
 import shm_frame
-import time
 name = sys.argv[1]
 with shm_frame.Sender(name) as sender, shm_frame.Receiver(name) as receiver:
     sender.publish(memoryview(bytes(range(24))).cast("B", (2, 4, 3)))
