@@ -466,8 +466,8 @@ fn a_terminal_that_never_answers_is_drawn_on_and_late_answers_are_no_keys() {
         last.contains("48;2;") && last.contains("glass")
     };
     terminal.wait_until("it draws in 24 bits", draws_in_true_colour);
-    // Keys that send more, in one piece and in several; a text that is pasted. No answer gets between
-    // the pieces of a key.
+    // Keys that send more, in one piece and in several; a text that is pasted. No answer gets
+    // between the pieces of a key.
     terminal.silent = true;
     for piece in [
         "\x1b[A",

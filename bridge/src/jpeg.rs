@@ -76,7 +76,8 @@ impl Decoder {
         Ok(Self(Decompressor::new()?))
     }
 
-    /// Whether a JPEG says of itself that it has that shape. `Err`: what is wrong with it, for people.
+    /// Whether a JPEG says of itself that it has that shape. `Err`: what is wrong with it, for
+    /// people.
     pub(crate) fn judge(&mut self, jpeg: &[u8], shape: Shape) -> Result<(), String> {
         if format(shape.format()).is_none() {
             return Err(format!("a JPEG is no {shape} frame"));

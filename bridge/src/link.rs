@@ -19,12 +19,12 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// The longest time that a message waits for its link.
 const MOST: Duration = Duration::from_secs(1);
-/// The shortest: wireless links pause for a while now and then, and TCP takes 0.2 s and more to send
-/// a lost packet again.
+/// The shortest: wireless links pause for a while now and then, and TCP takes 0.2 s and more to
+/// send a lost packet again.
 const LEAST: Duration = Duration::from_millis(500);
 
-/// The system's buffer for what is sent, in bytes. By itself it grows to megabytes on a slow link, and
-/// the frames in it grow old. This much is enough for 1 Gbit/s over 4 ms.
+/// The system's buffer for what is sent, in bytes. By itself it grows to megabytes on a slow link,
+/// and the frames in it grow old. This much is enough for 1 Gbit/s over 4 ms.
 const SEND_BUFFER: u32 = 256 << 10;
 
 /// How long a frame waits for its link before it is given up: two frames' time, or what the frame

@@ -766,7 +766,8 @@ impl Watch {
         }
     }
 
-    /// Now and then: what the link carries, in bits/s, if that is the reason why frames are skipped.
+    /// Now and then: what the link carries, in bits/s, if that is the reason why frames are
+    /// skipped.
     fn verdict(&mut self) -> Option<u64> {
         let time = self.since.elapsed();
         if time < WATCH {

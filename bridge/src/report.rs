@@ -1,4 +1,5 @@
-//! What the program tells: results on stdout, as text or as JSON; messages and the status on stderr.
+//! What the program tells: results on stdout, as text or as JSON; messages and the status on
+//! stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};

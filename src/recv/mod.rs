@@ -380,7 +380,8 @@ impl Run<'_> {
     }
 }
 
-/// One of those that are running, until it is dropped. Then it wakes the thread that waits for them.
+/// One of those that are running, until it is dropped. Then it wakes the thread that waits for
+/// them.
 struct Counted<'a>(&'a AtomicUsize, Thread);
 
 impl Drop for Counted<'_> {

@@ -65,8 +65,8 @@ impl Report {
         }
     }
 
-    /// Brings the status line up to date, and tells of an interval that is over. To be called often,
-    /// with or without new frames.
+    /// Brings the status line up to date, and tells of an interval that is over. To be called
+    /// often, with or without new frames.
     pub(super) fn tick(&mut self, tally: &Tally) -> Result<()> {
         if let Some(interval) = &mut self.interval {
             interval.tick(&self.name, tally, &self.console)?;

@@ -67,7 +67,8 @@ pub(super) struct Ability {
     colours: Colours,
     /// The environment says which colours there are.
     colours_are_told: bool,
-    /// Another terminal is in between, or it is too simple: nothing is asked that these do not know.
+    /// Another terminal is in between, or it is too simple: nothing is asked that these do not
+    /// know.
     simple: bool,
     /// The linux console's font has half blocks at most.
     few_signs: bool,
@@ -222,9 +223,9 @@ impl Ability {
         self.colours = self.colours.min(Colours::Palette);
     }
 
-    /// Asks tmux what the terminal around it can. `COLORTERM` was inherited from that terminal or from
-    /// another one, and tmux makes the nearest of 256 out of 24 bits if it takes that terminal for one
-    /// with 256.
+    /// Asks tmux what the terminal around it can. `COLORTERM` was inherited from that terminal or
+    /// from another one, and tmux makes the nearest of 256 out of 24 bits if it takes that terminal
+    /// for one with 256.
     fn ask_tmux(&mut self) {
         let format = "#{client_utf8};#{client_termfeatures};#{client_termname};#{client_termtype}";
         let answer = output(Command::new("tmux").args(["display-message", "-p", format]));

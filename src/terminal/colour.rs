@@ -1,5 +1,5 @@
-//! The colours of a terminal. Where there are few, neighbours are mixed to those between: ordered, so
-//! that a picture that stays the same is drawn the same.
+//! The colours of a terminal. Where there are few, neighbours are mixed to those between: ordered,
+//! so that a picture that stays the same is drawn the same.
 
 use std::collections::HashMap;
 use std::env;
@@ -190,8 +190,8 @@ impl Mixer {
 }
 
 /// Inks whose mean is near to a colour, from dark to light: each makes up for what those before it
-/// missed, and is itself not far from the colour, since a few glaring dots are worse than a colour that
-/// is a little off.
+/// missed, and is itself not far from the colour, since a few glaring dots are worse than a colour
+/// that is a little off.
 fn mixture(palette: &[(Ink, Rgb)], colour: Rgb) -> [Ink; MIXED] {
     let colour = colour.map(i32::from);
     let mut goal = colour;

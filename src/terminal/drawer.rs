@@ -1,5 +1,5 @@
-//! The thread that draws. It alone reads from the terminal and writes to it, and waits for either, and
-//! for something to draw, at the same time.
+//! The thread that draws. It alone reads from the terminal and writes to it, and waits for either,
+//! and for something to draw, at the same time.
 
 use std::collections::VecDeque;
 use std::io::{PipeReader, Read};
@@ -355,8 +355,8 @@ impl Drawer {
         self.write();
     }
 
-    /// Draws the picture in its place, and goes to the line below. Returns when the picture began, if
-    /// it was drawn.
+    /// Draws the picture in its place, and goes to the line below. Returns when the picture began,
+    /// if it was drawn.
     fn paint(&mut self, scene: &Scene, layout: Layout, anew: bool) -> Option<Instant> {
         let (place, view) = (layout.place?, self.view.as_mut()?);
         let (picture, begun) = scene.picture.as_ref()?;
@@ -437,8 +437,8 @@ impl Drawer {
     fn leave(&mut self, messages: &[String]) {
         let mut text = String::new();
         if !self.out.is_empty() {
-            // The terminal does not take it: nobody waits for that. An image or a colour may have been
-            // cut off anywhere.
+            // The terminal does not take it: nobody waits for that. An image or a colour may have
+            // been cut off anywhere.
             self.out.clear();
             self.tty.discard();
             let row = self.view.as_ref().and_then(|view| view.link.row());

@@ -156,7 +156,8 @@ fn iterm(out: &mut Vec<u8>, jpeg: &[u8], cells: (usize, usize)) {
 /// Levels of each of red, green and blue: 216 colours, of the 256 that terminals have for this.
 const LEVELS: usize = 6;
 
-/// `sides`: of the image on the glass. Each pixel of `small` is `coarse` pixels wide and high there.
+/// `sides`: of the image on the glass. Each pixel of `small` is `coarse` pixels wide and high
+/// there.
 fn sixel(out: &mut Vec<u8>, small: &Mat, sides: (usize, usize), coarse: usize) -> Result<()> {
     let (width, height) = sides;
     out.extend_from_slice(format!("\x1b7\x1bP0;1q\"1;1;{width};{height}").as_bytes());

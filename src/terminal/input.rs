@@ -56,7 +56,8 @@ impl Input {
         let mut events = Vec::new();
         for &byte in bytes {
             let whole = self.byte(byte);
-            // An answer may come right behind the key. Other sequences may have an Esc in front: Alt.
+            // An answer may come right behind the key. Other sequences may have an Esc in front:
+            // Alt.
             let behind = whole.as_ref().is_some_and(Event::is_answer);
             if self.sequence.is_empty() && std::mem::take(&mut self.twice) && behind {
                 events.push(Event::Key('\x1b'));

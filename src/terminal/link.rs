@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// A terminal that never answered is taken to have drawn after so long. One that did is asked again,
-/// since an answer may get lost.
+/// A terminal that never answered is taken to have drawn after so long. One that did is asked
+/// again, since an answer may get lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest time until it is asked again.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(32);
@@ -80,8 +80,8 @@ impl Link {
         columns: usize,
         now: Instant,
     ) -> String {
-        // Columns that differ from those of the last questions, of the probe, and from the numbers that
-        // some keys send, which look like an answer.
+        // Columns that differ from those of the last questions, of the probe, and from the numbers
+        // that some keys send, which look like an answer.
         let column = if columns < 25 { 1 } else { 20 + self.count % 5 };
         self.count += 1;
         // A picture that is drawn again has been on the glass before.

@@ -1,6 +1,6 @@
-//! A picture of signs, each of two colours that share a cell: what every terminal can draw. Only the
-//! cells that changed are drawn again. If the link is too slow for all of them, those rows that move
-//! are coarse, and those at rest become fine again.
+//! A picture of signs, each of two colours that share a cell: what every terminal can draw. Only
+//! the cells that changed are drawn again. If the link is too slow for all of them, those rows that
+//! move are coarse, and those at rest become fine again.
 
 use super::colour::{self, Colours, Ground, Ink, Inks, Rgb};
 
@@ -88,8 +88,8 @@ struct Cell {
 /// How coarse a row is: 0 for all dots, else so many cells across and down have one colour.
 const COARSE: [(usize, usize); 6] = [(1, 1), (2, 1), (4, 2), (6, 3), (8, 4), (12, 6)];
 
-/// Levels of 24 bits that nobody sees, and that noise of a camera moves within. Side by side, fewer are
-/// seen.
+/// Levels of 24 bits that nobody sees, and that noise of a camera moves within. Side by side, fewer
+/// are seen.
 const UNSEEN: u8 = 3;
 const UNSEEN_BESIDE: u8 = 1;
 
@@ -144,7 +144,8 @@ impl Mosaic {
         self.unfinished
     }
 
-    /// The bytes that draw a picture over the last one, from its upper left cell to the line below it.
+    /// The bytes that draw a picture over the last one, from its upper left cell to the line below
+    /// it.
     pub(super) fn paint(&mut self, dots: &Dots, budget: usize) -> Vec<u8> {
         let (across, down) = self.symbols.dots();
         let columns = dots.width.div_ceil(across);
@@ -377,8 +378,8 @@ fn mean(colours: &[Rgb]) -> Rgb {
     })
 }
 
-/// Parts dots in two, each as much alike as can be. Returns the bits of the first part, and the mean
-/// colours of both. `usual` is taken if it is about as good and colours are mixed.
+/// Parts dots in two, each as much alike as can be. Returns the bits of the first part, and the
+/// mean colours of both. `usual` is taken if it is about as good and colours are mixed.
 fn part(dots: &[Rgb], usual: u8, mixed: bool) -> (u8, Rgb, Rgb) {
     let count = dots.len();
     let all = (1_usize << count) - 1;
@@ -414,8 +415,8 @@ fn part(dots: &[Rgb], usual: u8, mixed: bool) -> (u8, Rgb, Rgb) {
     (u8::try_from(set).unwrap_or(0), mean(set), mean(all ^ set))
 }
 
-/// So much may a parting miss, in squares of levels, before another one is worth another sign: mixed
-/// colours miss more.
+/// So much may a parting miss, in squares of levels, before another one is worth another sign:
+/// mixed colours miss more.
 const UNCLEAR: u32 = 3000;
 
 #[cfg(test)]

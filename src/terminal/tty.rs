@@ -111,8 +111,8 @@ impl Tty {
     /// The keyboard as it was.
     pub(super) fn give_keys(&mut self) {
         if let Some(before) = self.before.take() {
-            // Typed ahead, to a picture: not for the shell. An error is a terminal that is gone. That
-            // all is written is not waited for.
+            // Typed ahead, to a picture: not for the shell. An error is a terminal that is gone.
+            // That all is written is not waited for.
             let _ = tcflush(&self.file, QueueSelector::IFlush);
             let _ = tcsetattr(&self.file, OptionalActions::Now, &before);
         }

@@ -95,8 +95,8 @@ fn fill(number: u64, pixels: &mut [u8]) {
     }
 }
 
-/// How numpy shows a frame of [`Kind::All`]: its shape, its type, and the sum of its elements as far
-/// as it is exact.
+/// How numpy shows a frame of [`Kind::All`]: its shape, its type, and the sum of its elements as
+/// far as it is exact.
 pub fn in_numpy(number: u64) -> (String, &'static str, String) {
     let shape = Kind::All.shape(number);
     let format = shape.format();

@@ -1,6 +1,6 @@
 //! What two ends and more cost each other, without peers:
-//! `cargo bench -p shm-frame --bench ends -- [first] [viewers] [in-place] [many]`. Ends are threads here; with
-//! frames from process to process, and beside other programs, `scripts/bench` measures.
+//! `cargo bench -p shm-frame --bench ends -- [first] [viewers] [in-place] [many]`. Ends are threads
+//! here; with frames from process to process, and beside other programs, `scripts/bench` measures.
 
 use std::error::Error;
 use std::sync::Arc;

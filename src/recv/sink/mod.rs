@@ -1,8 +1,8 @@
 //! Where frames go, besides being shown and counted.
 //!
 //! A new sink is a file with a `prepare`, and a line in [`SINKS`]. Each stream has its own sinks. A
-//! sink that wants pixels runs in a thread of its own behind a bounded queue, so that it never slows
-//! the receiving: frames that it is too slow for are dropped and counted.
+//! sink that wants pixels runs in a thread of its own behind a bounded queue, so that it never
+//! slows the receiving: frames that it is too slow for are dropped and counted.
 
 pub(super) mod mcap;
 mod plot;

@@ -200,8 +200,8 @@ macro_rules! lease {
 
             /// Whether the bytes that were read are the frame. If not, another process truncated or
             /// overwrote the segment meanwhile, and parts of it were read as zeros, or it made this
-            /// lease be lost: ask before using a result. In a child of a fork it is not: the parent has the lease, and may
-            /// end it at any time.
+            /// lease be lost: ask before using a result. In a child of a fork it is not: the parent
+            /// has the lease, and may end it at any time.
             pub fn is_intact(&self) -> bool {
                 self.hold.is_intact(&self.frame)
             }

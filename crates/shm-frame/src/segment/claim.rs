@@ -367,10 +367,9 @@ fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<Slots, Error>
         available,
         holders: holders(),
     };
-    // Before any is taken from others. A file system without a limit has no blocks.
-    let room = statvfs(DIRECTORY).map_err(name.errno("statvfs"))?;
-    let free = room.blocks_available() * room.fragment_size();
-    if room.blocks() > 0 && free < geometry.len() as u64 {
+    // Before any is taken from others.
+    let needed = geometry.len() as u64;
+    if let Some(free) = available(name)?.filter(|&free| free < needed) {
         return Err(no_room(free));
     }
     // Large pages are given to mappings that ask for them, and not where there are small ones.
@@ -389,7 +388,7 @@ fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<Slots, Error>
                 drop(slots);
                 file.set_len(0)
                     .map_err(|error| name.failed("ftruncate", error))?;
-                return Err(no_room(available(name)?));
+                return Err(no_room(available(name)?.unwrap_or(0)));
             }
             Err(errno) => return Err(name.failed("posix_fallocate", errno)),
         }
@@ -397,9 +396,11 @@ fn reserve(file: &File, name: &Name, geometry: Geometry) -> Result<Slots, Error>
     Err(name.failed("posix_fallocate", Errno::EINTR))
 }
 
-fn available(name: &Name) -> Result<u64, Error> {
+/// The bytes that are free. `None`: there is no limit, and so there are no blocks.
+fn available(name: &Name) -> Result<Option<u64>, Error> {
     let fs = statvfs(DIRECTORY).map_err(name.errno("statvfs"))?;
-    Ok(fs.blocks_available() * fs.fragment_size())
+    let is_limited = fs.blocks() > 0;
+    Ok(is_limited.then(|| fs.blocks_available() * fs.fragment_size()))
 }
 
 /// Processes of this user that map segments without a name: what they hold, no list of files shows.
@@ -475,7 +476,7 @@ fn make_room(name: &Name, geometry: Geometry, replace: bool, error: Error) -> Re
         return Err(error);
     }
     let held = found.metadata.blocks() * 512;
-    if available(name)? + held < geometry.len() as u64 {
+    if available(name)?.is_some_and(|free| free + held < geometry.len() as u64) {
         return Err(error);
     }
     found.remove()?;

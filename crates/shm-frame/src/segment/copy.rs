@@ -82,8 +82,8 @@ const LINE: usize = 64;
 #[cfg(target_arch = "x86_64")]
 unsafe fn lines_by(way: Way, dst: *mut u8, src: *const u8, lines: usize) {
     if way == Way::Cached {
-        // Where it is fast, "rep movsb" is as fast as anything, and it is old processors' best, too.
-        // SAFETY: lines * LINE bytes, by this function's contract.
+        // Where it is fast, "rep movsb" is as fast as anything, and it is old processors' best,
+        // too. SAFETY: lines * LINE bytes, by this function's contract.
         return unsafe { bytes(dst, src, lines * LINE) };
     }
     // SAFETY: lines * LINE bytes are readable and writable; movntdq wants a multiple of 16. The

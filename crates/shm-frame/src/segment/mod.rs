@@ -76,7 +76,8 @@ impl Segment {
         };
         let slots = Slots::map(&found.file, name, geometry, Access::Read)?;
         if claims.is_some() {
-            // All of it was seen to be memory. Other files may have holes, which reading would fill.
+            // All of it was seen to be memory. Other files may have holes, which reading would
+            // fill.
             slots.populate();
         }
         Ok(Self {
