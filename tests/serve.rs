@@ -955,6 +955,11 @@ impl Browser {
         self.call("Emulation.setTouchEmulationEnabled", &touch);
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.call("Emulation.setEmulatedMedia", &media);
+        // The answers come before the page has its new size and scale.
+        self.wait_until(&format!(
+            "innerWidth === {width} && visualViewport.scale === 1"
+        ));
+        self.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))");
     }
 
     fn screenshot(&mut self, path: &Path) {
@@ -1088,7 +1093,11 @@ impl Landscape {
         // A finger is no mouse, and a pixel of the picture less than one of the screen.
         let point = browser.value("[point.x, point.y]");
         let [x, y] = [0, 1].map(|i| usize::try_from(point[i].as_u64().unwrap()).unwrap());
-        assert!(x.abs_diff(400) < 4 && y.abs_diff(200) < 4, "{point}");
+        let view = browser.value("[innerWidth, innerHeight, scrollY, visualViewport.scale]");
+        assert!(
+            x.abs_diff(400) < 4 && y.abs_diff(200) < 4,
+            "{point} for {place:?} in {view}"
+        );
         browser.wait_for_text("pixel", &self.told(x, y));
         browser.screenshot(&shots.join("phone-tap.png"));
     }
