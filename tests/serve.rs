@@ -915,6 +915,7 @@ impl Browser {
 
     fn open(&mut self, url: &str) {
         self.call("Page.navigate", &json!({"url": url}));
+        self.wait_until("document.readyState === 'complete'");
     }
 
     /// The value of an expression in the page.
@@ -1003,7 +1004,9 @@ impl Browser {
             "Tab" => 9,
             "Escape" => 27,
             "ArrowLeft" => 37,
+            "ArrowUp" => 38,
             "ArrowRight" => 39,
+            "ArrowDown" => 40,
             _ => panic!("no code for {key}"),
         };
         for kind in ["rawKeyDown", "keyUp"] {
@@ -1233,5 +1236,68 @@ fn the_page_shows_the_stream_and_obeys_in_a_browser() {
     browser.open(&format!("{page}?token={token}"));
     browser.wait_for_text("state", "live");
     browser.wait_until("!location.href.includes('token') && document.cookie === ''");
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+#[test]
+fn a_stream_is_chosen_among_several_in_a_browser() {
+    if std::env::var_os("SHM_FRAME_NO_BROWSER").is_some() || !needs("chromium") {
+        return;
+    }
+    let [left, right] = [TestName::new("serve-left"), TestName::new("serve-right")];
+    let scratch = Scratch::new(&left);
+    let served = Served::start(&left, &format!("--name {} --serve 0", right.as_str()));
+    let mut left_sender = send(&left, "--quiet --fps 30 --size 64x48");
+    let _right_sender = send(&right, "--quiet --fps 30 --size 320x240");
+    let mut browser = Browser::start(&scratch);
+    browser.screen(1280, 720, false, "light");
+    browser.open(&format!("http://localhost:{}/", served.port));
+    browser.wait_until("document.getElementById('streams').options.length === 2");
+    browser.wait_for_text("size", "64x48");
+    browser.wait_until("picture.width === 64 && picture.height === 48");
+
+    // By the keyboard, as who has no mouse does.
+    browser.value("document.activeElement.blur()");
+    wait_until("Tab comes to the choice", || {
+        browser.key("Tab");
+        browser.value("document.activeElement.id") == "streams"
+    });
+    browser.key("ArrowDown");
+    let is_right = |browser: &mut Browser| {
+        browser.wait_for_text("size", "320x240");
+        browser.wait_until("picture.width === 320 && picture.height === 240");
+        let title = browser.value("document.title");
+        assert_eq!(title, format!("{} live", right.as_str()));
+    };
+    is_right(&mut browser);
+    // Nobody looks at the other one any more.
+    let watched = || {
+        let streams = served.get("/streams.json").json()["streams"].clone();
+        [0, 1].map(|i| streams[i]["watched"].as_bool().unwrap())
+    };
+    wait_until("the chosen one alone is watched", || {
+        watched() == [false, true]
+    });
+
+    // The address has the choice, so that it can be kept.
+    let address = browser.value("location.href");
+    browser.open("about:blank");
+    browser.open(address.as_str().unwrap());
+    is_right(&mut browser);
+
+    // The end of one is no end of the other, and is seen by who chooses it.
+    left_sender.kill();
+    wait_until("it is known to be gone", || {
+        served.number("frames") > 0 && served.numbers()["state"] == "gone"
+    });
+    is_right(&mut browser);
+    browser.value("document.getElementById('streams').focus()");
+    browser.key("ArrowUp");
+    browser.wait_for_text("state", "gone");
+    browser.wait_for_text("why", "No frame since ");
+    browser.wait_until("picture.width === 64 && picture.height === 48");
+    browser.key("ArrowDown");
+    browser.wait_for_text("state", "live");
+    is_right(&mut browser);
     assert_eq!(browser.complaints, Vec::<String>::new());
 }
