@@ -112,7 +112,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", value_parser = plot, help_heading = PRINTED)]
     pub plot: Option<PathBuf>,
 
-    /// List the segments in /dev/shm and exit. Receivers that only copy are not counted
+    /// List the segments in /dev/shm and exit. Receivers that copy and never sleep are not counted
     #[arg(short, long, conflicts_with = "clean", conflicts_with_all = RECEIVING, help_heading = INSTEAD)]
     pub list: bool,
     /// With --list: list them again every second

@@ -59,7 +59,7 @@ pub struct ListedControl {
     pub command: Option<String>,
     /// Whether the sender lives.
     pub alive: bool,
-    /// Receivers that own a lease entry, by either kind of lock. Those that only copy are not seen.
+    /// Receivers that lease or may sleep: one that only copies and never sleeps is not seen.
     pub receivers: usize,
 }
 
@@ -88,11 +88,12 @@ pub struct ListedControl {
 pub fn list() -> io::Result<Listing> {
     let mut listing = Listing::default();
     let mut watched = Vec::new();
+    let locks = lock::All::read();
     for (name, _) in files()? {
         if is_temporary(&name) {
             continue;
         }
-        match look(&name) {
+        match look(&name, &locks) {
             Ok(Some((listed, again))) => {
                 let at = listing.segments.len();
                 watched.extend(again.map(|again| (at, again)));
@@ -236,7 +237,7 @@ fn files() -> io::Result<Vec<(Name, FileId)>> {
 /// What it takes to look again.
 type Again = (Found, Geometry, Beat);
 
-fn look(name: &Name) -> Result<Option<(Listed, Option<Again>)>, Error> {
+fn look(name: &Name, locks: &lock::All) -> Result<Option<(Listed, Option<Again>)>, Error> {
     let Some(found) = Found::open_to_look(name)? else {
         return Ok(None);
     };
@@ -274,7 +275,7 @@ fn look(name: &Name) -> Result<Option<(Listed, Option<Again>)>, Error> {
         pid: claims.pid,
         command: alive.then(|| command(claims.pid, &found)).flatten(),
         alive,
-        receivers: lock::owned_leases(&found.file, geometry.leases()),
+        receivers: lock::receivers(&found.file, found.id(), geometry.leases(), locks),
     });
     let again = alive && fps.is_none();
     Ok(Some((listed, again.then_some((found, geometry, beat)))))

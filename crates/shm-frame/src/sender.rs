@@ -500,11 +500,12 @@ impl Sender {
         self.segment.name()
     }
 
-    /// Receivers that are attached to the segment, as far as they can lease: those that found no
-    /// entry free, and copy, are not counted. Asks the kernel once for each entry, which takes
-    /// about 0.4 us.
+    /// Receivers that are attached to the segment and lease or may sleep: one that only copies and
+    /// never sleeps is not seen. Asks the kernel once for each lease entry, which takes about
+    /// 0.4 us, and for the locks of all files.
     pub fn receivers(&self) -> usize {
-        lock::owned_leases(self.segment.file(), self.plan.geometry.leases())
+        let (file, entries) = (self.segment.file(), self.plan.geometry.leases());
+        lock::receivers(file, self.segment.id(), entries, &lock::All::read())
     }
 
     /// Bytes that the segment takes in `/dev/shm`.

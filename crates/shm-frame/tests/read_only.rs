@@ -372,12 +372,23 @@ fn entries_have_one_owner_whoever_comes() {
         held = held.max(leases.len());
     }
     assert_eq!(held, 2);
-    let list = shm_frame::list().unwrap();
-    let listed = list
-        .segments
-        .iter()
-        .find(|listed| listed.name == name.name());
-    assert_eq!(listed.unwrap().control.as_ref().unwrap().receivers, 2);
+    let counted = || {
+        let list = shm_frame::list().unwrap();
+        let mut segments = list.segments.into_iter();
+        let listed = segments.find(|listed| listed.name == name.name());
+        listed.unwrap().control.unwrap().receivers
+    };
+    assert_eq!(counted(), 2);
+    // Those that copy are seen, too, as soon as one had to sleep.
+    for receiver in viewers.iter_mut().chain(&mut writers) {
+        receiver.copy(&mut Vec::new()).unwrap();
+        let waited = receiver.wait(Duration::from_millis(1)).unwrap();
+        assert_eq!(waited, Waited::Timeout);
+    }
+    assert_eq!(counted(), 7);
+    assert_eq!(stream.sender.receivers(), 7);
+    drop(viewers);
+    assert_eq!(stream.sender.receivers(), 2);
 }
 
 #[test]

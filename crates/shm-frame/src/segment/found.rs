@@ -28,10 +28,17 @@ pub(crate) struct FileId {
 
 impl FileId {
     pub(crate) fn of(metadata: &fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
+        Self::new(metadata.dev(), metadata.ino())
+    }
+
+    pub(crate) fn new(device: u64, inode: u64) -> Self {
+        Self { device, inode }
+    }
+
+    /// As /proc/locks has it (`lock_get_status` in Linux's fs/locks.c).
+    pub(crate) fn in_proc(self) -> String {
+        let (major, minor) = (libc::major(self.device), libc::minor(self.device));
+        format!("{major:02x}:{minor:02x}:{}", self.inode)
     }
 }
 

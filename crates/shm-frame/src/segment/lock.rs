@@ -1,6 +1,7 @@
 //! Open-file-description locks on single bytes of a segment (fcntl(2)): the kernel drops them with
 //! the process, however it dies, and sees them across containers. They need no bytes to be there.
 
+use std::fs;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
@@ -10,6 +11,7 @@ use nix::libc;
 use crate::clock::monotonic_ns;
 use crate::protocol::layout::{ENTRY_LOCKS, LESSEES_LOCK, MAX_LEASES, MAX_SLOTS, SLOT_LOCKS};
 use crate::protocol::slots::Locks;
+use crate::segment::found::FileId;
 
 /// Held by the sender from before the segment has a name until the sender ends.
 pub(crate) const LIFE: usize = 0;
@@ -76,10 +78,42 @@ pub(crate) fn held(file: impl AsFd, at: usize) -> Result<bool, Errno> {
     conflicts(file, at, libc::F_RDLCK)
 }
 
-/// How many of the first lease entries have an owner.
-pub(crate) fn owned_leases(file: impl AsFd, entries: usize) -> usize {
+/// How many receivers a segment has, as far as locks show: those that may sleep, whichever way
+/// they read, or the owners of its lease entries if that is more. Who copies and never sleeps is
+/// not seen, and who never sleeps and holds several leases counts as often.
+pub(crate) fn receivers(file: impl AsFd, id: FileId, entries: usize, all: &All) -> usize {
     let owned = |entry: &usize| shared(&file, LEASES + entry) == Ok(true);
-    (0..entries).filter(owned).count()
+    (0..entries)
+        .filter(owned)
+        .count()
+        .max(all.sharers(id, SLEEPERS))
+}
+
+/// All locks on files, as the kernel tells everybody (proc_locks(5)); none if there is no /proc.
+#[derive(Debug)]
+pub(crate) struct All(String);
+
+impl All {
+    pub(crate) fn read() -> Self {
+        Self(fs::read_to_string("/proc/locks").unwrap_or_default())
+    }
+
+    /// How many share the lock on a byte of a file.
+    fn sharers(&self, id: FileId, byte: usize) -> usize {
+        let file = id.in_proc();
+        let shares = |line: &&str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            // Of one who waits for a lock the second field is an arrow.
+            let &[_, "OFDLCK", "ADVISORY", "READ", _, of, first, last] = &fields[..] else {
+                return false;
+            };
+            // Locks of one owner on bytes side by side are one.
+            let first = first.parse().unwrap_or(usize::MAX);
+            let last = last.parse().unwrap_or(usize::MAX);
+            of == file && (first..=last).contains(&byte)
+        };
+        self.0.lines().filter(shares).count()
+    }
 }
 
 /// Whether somebody holds or shares the lock on a byte.
@@ -159,6 +193,28 @@ impl Questions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_share_a_byte_are_counted() {
+        let text = "\
+            1: OFDLCK ADVISORY  READ -1 00:1a:7 16 16\n\
+            2: OFDLCK ADVISORY  READ -1 00:1a:7 16 17\n\
+            3: OFDLCK ADVISORY  READ -1 00:1a:7 0 EOF\n\
+            3: -> OFDLCK ADVISORY  READ -1 00:1a:7 16 16\n\
+            4: OFDLCK ADVISORY  WRITE -1 00:1a:7 2 2\n\
+            5: OFDLCK ADVISORY  READ -1 00:1a:7 17 17\n\
+            6: OFDLCK ADVISORY  READ -1 00:1b:7 16 16\n\
+            7: OFDLCK ADVISORY  READ -1 00:1a:77 16 16\n\
+            8: POSIX  ADVISORY  READ 99 00:1a:7 16 16\n\
+            9: FLOCK  ADVISORY  WRITE 99 00:1a:7 0 EOF\n\
+            nonsense\n";
+        let all = All(text.to_owned());
+        let id = |minor, inode| FileId::new(libc::makedev(0, minor), inode);
+        assert_eq!(all.sharers(id(0x1a, 7), 16), 3);
+        assert_eq!(all.sharers(id(0x1a, 7), 17), 3);
+        assert_eq!(all.sharers(id(0x1b, 7), 16), 1);
+        assert_eq!(all.sharers(id(0x1c, 7), 16), 0);
+    }
 
     const MS: u64 = 1_000_000;
     const S: u64 = 1000 * MS;
