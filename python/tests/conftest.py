@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,9 @@ import pytest
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 COMMANDS = pathlib.Path(os.environ.get("SHM_FRAME_COMMANDS", REPOSITORY / "target" / "debug"))
 SHAPE = (40, 60, 3)
+
+# In the background of a shell Ctrl-C is ignored, and programs that are started from here would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def picture(number: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:

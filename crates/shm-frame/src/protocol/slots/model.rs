@@ -339,14 +339,12 @@ struct Seen {
 
 /// One writer of `frames` frames into `slots` slots, beside readers that each try `tries` times.
 fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, preemptions: usize) {
-    /// To which readers frames were delivered, a bit each.
-    static DELIVERED: AtomicUsize = AtomicUsize::new(0);
+    // To which readers frames were delivered, a bit each.
+    let delivered: &'static AtomicUsize = Box::leak(Box::default());
     let beside_locks = readers.iter().any(|reader| reader.locks());
     let count = |what: fn(&Reader) -> bool| readers.iter().filter(|&reader| what(reader)).count();
     let dead = count(|reader| matches!(reader, Reader::Dies { .. }));
     let greedy = count(|reader| matches!(reader, Reader::Greedy));
-    // Models run one at a time: scripts/test passes --test-threads=1.
-    DELIVERED.store(0, Plainly);
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
     model.check(move || {
@@ -396,7 +394,7 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
                             seen.frame
                         );
                         seen.frame = frame;
-                        DELIVERED.fetch_or(1 << index, Plainly);
+                        delivered.fetch_or(1 << index, Plainly);
                     }
                 }
             })
@@ -423,7 +421,7 @@ fn check(slots: usize, frames: u64, readers: &'static [Reader], tries: usize, pr
             );
         }
     });
-    let delivered = DELIVERED.load(Plainly).count_ones() as usize;
+    let delivered = delivered.load(Plainly).count_ones() as usize;
     assert_eq!(
         delivered,
         readers.len() - dead - greedy,
