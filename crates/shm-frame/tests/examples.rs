@@ -4,20 +4,47 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use shm_frame_testing::{Program, Scratch, TestName};
 
-/// Compiles the examples, which `cargo test --test` would not, and says where they are.
+/// Where the examples are. `cargo test` has built them with the tests; `cargo test --test` has not,
+/// and what it built last may be old.
 fn examples() -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--examples", "--package", "shm-frame"]);
-    let built = cargo.output().unwrap();
-    let said = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "{said}");
     // target/debug/deps/TEST
     let test = std::env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().join("examples")
+    let examples = test.ancestors().nth(2).unwrap().join("examples");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["src", "examples"].map(|directory| newest(&sources.join(directory)));
+    let built = ["webcam", "detector", "recorder"].map(|name| modified(&examples.join(name)));
+    if built.iter().min() <= sources.iter().max().map(|&time| Some(time)).as_ref() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--examples", "--package", "shm-frame"]);
+        let built = cargo.output().unwrap();
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "{said}");
+    }
+    examples
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    Some(fs::metadata(path).ok()?.modified().unwrap())
+}
+
+/// When the youngest file in a directory was changed.
+fn newest(directory: &Path) -> SystemTime {
+    let entries = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let times = entries.map(|path| {
+        if path.is_dir() {
+            newest(&path)
+        } else {
+            modified(&path).unwrap()
+        }
+    });
+    times.max().unwrap()
 }
 
 fn lines(directory: &Path) -> Vec<Value> {

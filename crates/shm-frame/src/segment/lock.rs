@@ -89,7 +89,7 @@ pub(crate) fn receivers(file: impl AsFd, id: FileId, entries: usize, all: &All) 
         .max(all.sharers(id, SLEEPERS))
 }
 
-/// All locks on files, as the kernel tells everybody (proc_locks(5)); none if there is no /proc.
+/// All locks on files, as the kernel tells everybody (`proc_locks(5)`); none if there is no /proc.
 #[derive(Debug)]
 pub(crate) struct All(String);
 
