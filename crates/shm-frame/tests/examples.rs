@@ -2,50 +2,11 @@
 //! both.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::SystemTime;
 
 use serde_json::Value;
-use shm_frame_testing::{Program, Scratch, TestName};
-
-/// Where the examples are. `cargo test` has built them with the tests; `cargo test --test` has not,
-/// and what it built last may be old.
-fn examples() -> PathBuf {
-    // target/debug/deps/TEST
-    let test = std::env::current_exe().unwrap();
-    let examples = test.ancestors().nth(2).unwrap().join("examples");
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["src", "examples"].map(|directory| newest(&sources.join(directory)));
-    let built = ["webcam", "detector", "recorder"].map(|name| modified(&examples.join(name)));
-    if built.iter().min() <= sources.iter().max().map(|&time| Some(time)).as_ref() {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--examples", "--package", "shm-frame"]);
-        let built = cargo.output().unwrap();
-        let said = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "{said}");
-    }
-    examples
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    Some(fs::metadata(path).ok()?.modified().unwrap())
-}
-
-/// When the youngest file in a directory was changed.
-fn newest(directory: &Path) -> SystemTime {
-    let entries = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let times = entries.map(|path| {
-        if path.is_dir() {
-            newest(&path)
-        } else {
-            modified(&path).unwrap()
-        }
-    });
-    times.max().unwrap()
-}
+use shm_frame_testing::{Program, Scratch, TestName, example};
 
 fn lines(directory: &Path) -> Vec<Value> {
     let lines = fs::read_to_string(directory.join("frames.jsonl")).unwrap();
@@ -57,10 +18,7 @@ fn lines(directory: &Path) -> Vec<Value> {
 
 #[test]
 fn a_camera_feeds_a_detector_and_recorders_write_what_both_send() {
-    let examples = examples();
-    let start = |example: &str, args: &[&str]| {
-        Program::start(Command::new(examples.join(example)).args(args))
-    };
+    let start = |name: &str, args: &[&str]| Program::start(Command::new(example(name)).args(args));
     let (camera, found) = (TestName::new("camera"), TestName::new("found"));
     let scratch = Scratch::new(&camera);
     let raw = scratch.path().join("raw");

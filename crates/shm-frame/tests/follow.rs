@@ -15,7 +15,7 @@ use shm_frame::{
     WaitMode, Waited,
 };
 use shm_frame_testing::frames::{self, Checked, create, start};
-use shm_frame_testing::{PATIENCE, Program, TestName, open, shape, take, wait_until};
+use shm_frame_testing::{PATIENCE, Program, TestName, example, open, shape, take, wait_until};
 
 const SHAPES: &[[u32; 3]] = &[[8, 8, 3]];
 
@@ -677,16 +677,9 @@ fn a_receiver_that_looks_only_when_told_misses_no_frame_that_stands_still() {
 #[test]
 fn the_example_for_tokio_receives_what_is_sent() {
     let name = TestName::new("tokio");
-    let mut example = Command::new(env!("CARGO"));
-    // Beside what this test was built to.
-    let target = std::env::current_exe().unwrap();
-    example.args(["run", "--quiet", "--locked", "--manifest-path"]);
-    example.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-    example
-        .arg("--target-dir")
-        .arg(target.ancestors().nth(3).unwrap());
-    example.args(["--example", "tokio", "--", name.as_str(), "10"]);
-    let mut example = Program::start(&mut example);
+    let mut command = Command::new(example("tokio"));
+    command.args([name.as_str(), "10"]);
+    let mut example = Program::start(&mut command);
     wait_until("it waits, or says why not", || {
         example.stdout().contains("waiting: there is no segment") || !example.running()
     });

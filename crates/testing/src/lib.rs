@@ -1,7 +1,10 @@
 //! What the tests with real processes share: names of their own, and children that do not outlive
 //! them.
 
+mod example;
 pub mod frames;
+
+pub use example::example;
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
