@@ -143,7 +143,8 @@ fn a_sender_that_another_one_replaces_ends_the_far_segment_and_a_larger_frame_do
     let mut get = desk.bridge(&name, GET);
     let mut receiver = desk.role("receive all", &name);
     takes(&mut receiver, 20);
-    let _second = robot.role("send all 100", &name);
+    let mut second = robot.role("send all 100", &name);
+    second.wait_for("sending");
     first.end();
     tells(&mut receiver, "ended closed", 1);
     tells(&mut receiver, "attached", 2);

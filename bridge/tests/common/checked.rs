@@ -149,6 +149,7 @@ pub fn play(role: &str, name: &Name) {
 fn send(name: &Name, kind: Kind, fps: &str, count: u64) {
     let period = Duration::from_secs_f64(fps.parse::<f64>().unwrap().recip());
     let mut sender = Sender::create(name, &SenderOptions::new().replace(true)).unwrap();
+    println!("sending");
     let begun = Instant::now();
     for number in 1..=count {
         let meta = meta(number);
