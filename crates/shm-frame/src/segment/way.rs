@@ -82,7 +82,8 @@ fn rule(len: usize, cold: bool) -> Way {
 }
 
 impl Ways {
-    /// For a copy of so many bytes to where it is `cold`: in no cache, or in that of another core.
+    /// For a copy of so many bytes to where it is `cold`: in no cache, or in that of another core,
+    /// as far as is known.
     pub(crate) fn choose(&self, len: usize, cold: bool) -> Choice {
         if len < TIMED_FROM {
             let way = rule(len, cold);
@@ -95,6 +96,17 @@ impl Ways {
             kind: Some((size, usize::from(cold))),
             len,
         }
+    }
+
+    /// For a copy of so many bytes that is read next. What the cache has room for is to be there,
+    /// and the time of the copy does not show what the reading takes.
+    pub(crate) fn choose_to_read(&self, len: usize) -> Choice {
+        if len < COLD_FROM {
+            let way = Way::Cached;
+            let kind = None;
+            return Choice { way, kind, len };
+        }
+        self.choose(len, false)
     }
 
     /// Takes note of the time that a copy took.
@@ -218,6 +230,18 @@ mod tests {
         for len in [TIMED_FROM, 1 << 30, usize::MAX >> 1] {
             assert!(ways.choose(len, true).is_timed());
         }
+    }
+
+    #[test]
+    fn what_is_read_next_goes_into_the_cache_if_it_has_room() {
+        let mut ways = Ways::default();
+        copies(&mut ways, 100, false, |_, way| {
+            [38, 24][way as usize] * 1000
+        });
+        assert_eq!(ways.choose(FRAME, false).way, Way::Past);
+        let choice = ways.choose_to_read(FRAME);
+        assert_eq!((choice.way, choice.is_timed()), (Way::Cached, false));
+        assert!(ways.choose_to_read(3840 * 2160 * 3).is_timed());
     }
 
     #[test]
