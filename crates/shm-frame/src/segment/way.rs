@@ -244,9 +244,7 @@ mod tests {
     #[test]
     fn what_is_read_next_goes_into_the_cache_if_it_has_room() {
         let mut ways = Ways::default();
-        copies(&mut ways, 80, false, |_, way| {
-            [38, 24][way as usize] * 1000
-        });
+        copies(&mut ways, 80, false, |_, way| [38, 24][way as usize] * 1000);
         assert_eq!(ways.choose(FRAME, false).way, Way::Past);
         let choice = ways.choose_to_read(FRAME);
         assert_eq!((choice.way, choice.is_timed()), (Way::Cached, false));
@@ -282,9 +280,7 @@ mod tests {
     #[test]
     fn what_changes_is_noticed_and_ways_that_are_level_are_left_alone() {
         let mut ways = Ways::default();
-        copies(&mut ways, 80, false, |_, way| {
-            [24, 38][way as usize] * 1000
-        });
+        copies(&mut ways, 80, false, |_, way| [24, 38][way as usize] * 1000);
         copies(&mut ways, 3000, false, |_, way| {
             [38, 24][way as usize] * 1000
         });
@@ -299,9 +295,7 @@ mod tests {
     #[test]
     fn sizes_and_paces_are_told_apart() {
         let mut ways = Ways::default();
-        copies(&mut ways, 80, false, |_, way| {
-            [38, 24][way as usize] * 1000
-        });
+        copies(&mut ways, 80, false, |_, way| [38, 24][way as usize] * 1000);
         assert_eq!(ways.choose(FRAME, false).way, Way::Past);
         assert_eq!(ways.choose(FRAME * 3, false).way, Way::Cached);
         copies(&mut ways, 80, true, |_, way| [24, 38][way as usize] * 1000);
