@@ -53,7 +53,7 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     charts: Option<PathBuf>,
     /// Where the peers' programs are that are not this one
-    #[arg(long, value_name = "DIR", default_value = "bench/target/peers")]
+    #[arg(long, value_name = "DIR", default_value = "comparison/target/peers")]
     peers: PathBuf,
     /// Where shm-send and shm-recv are
     #[arg(long, value_name = "DIR", default_value = "target/release")]
