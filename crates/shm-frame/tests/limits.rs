@@ -570,8 +570,8 @@ fn a_reader_that_locks_the_name_makes_a_sender_wait_once_in_a_while_at_most() {
         while Instant::now() < end {
             let _ = sender.publish(shape, &[1; 192]);
         }
-        // A ms each, and some for memory that other tests map; one that waited every time would have
-        // slept nine tenths of the time.
+        // A ms each, and some for memory that other tests map; one that waited every time would
+        // have slept nine tenths of the time.
         let sleeps = sleeps() - begin;
         assert!(sleeps < 1000, "{sleeps} sleeps of a ms in 2 s");
     }

@@ -1,7 +1,8 @@
 //! Open-file-description locks on single bytes of a segment (fcntl(2)): the kernel drops them with
 //! the process, however it dies, and sees them across containers. They need no bytes to be there.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
@@ -89,19 +90,31 @@ pub(crate) fn receivers(file: impl AsFd, id: FileId, entries: usize, all: &All) 
         .max(all.sharers(id, SLEEPERS))
 }
 
+/// Bytes of a list of locks, some 60 for each.
+const MOST_OF_LOCKS: u64 = 256 << 10;
+
 /// All locks on files, as the kernel tells everybody (`proc_locks(5)`); none if there is no /proc.
+/// Anybody may take very many, so no more than the first few thousand.
 #[derive(Debug)]
 pub(crate) struct All(String);
 
 impl All {
     pub(crate) fn read() -> Self {
-        Self(fs::read_to_string("/proc/locks").unwrap_or_default())
+        let mut text = String::new();
+        if let Ok(file) = File::open("/proc/locks") {
+            // What was read before an error counts, too.
+            let _ = file.take(MOST_OF_LOCKS).read_to_string(&mut text);
+        }
+        Self(text)
     }
 
     /// How many share the lock on a byte of a file.
     fn sharers(&self, id: FileId, byte: usize) -> usize {
         let file = id.in_proc();
         let shares = |line: &&str| {
+            if !line.contains(&file) {
+                return false;
+            }
             let fields: Vec<_> = line.split_whitespace().collect();
             // Of one who waits for a lock the second field is an arrow.
             let &[_, "OFDLCK", "ADVISORY", "READ", _, of, first, last] = &fields[..] else {
