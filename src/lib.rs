@@ -13,6 +13,7 @@
 //! | numbers with units, and how times spread | `units` |
 //! | values of flags that both commands have | `parse` |
 //! | what TAB completes | `complete` |
+//! | libraries that are loaded when they are first called | `late` |
 //! | frames as OpenCV's images | `picture` |
 //! | a window | `window` |
 //! | the bottom of a terminal: a picture, a status line, keys | `terminal` |
@@ -23,6 +24,8 @@ mod console;
 mod event;
 mod exit;
 mod input;
+#[cfg(late)]
+mod late;
 mod parse;
 mod picture;
 mod raw_image;

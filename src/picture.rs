@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
 use opencv::core::{DataType, Mat, MatTraitConst, VecN};
+use opencv::imgcodecs;
 use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
 /// A frame to be shown, which shares its pixels with whatever else has them.
@@ -21,6 +22,13 @@ impl Picture {
     pub(crate) fn pixels(&self) -> &[u8] {
         (*self.pixels).as_ref()
     }
+}
+
+/// Has OpenCV's encoders and decoders loaded, which takes a tenth of a second: see `late`. For who
+/// must not wait for it with the first frame.
+pub(crate) fn load_codecs() {
+    // Any of its functions will do.
+    let _ = imgcodecs::have_image_writer(".jpg");
 }
 
 /// Pixels as an image to read, without a copy.

@@ -409,3 +409,76 @@ fn one_signal_ends_a_command_whose_output_nobody_reads() {
         sender.interrupt();
     }
 }
+
+// --- libraries that are loaded late
+
+/// Whether a command loads a library, as the dynamic linker tells (ld.so(8), `LD_DEBUG`).
+fn loads(program: &str, args: &str, library: &str) -> bool {
+    let name = TestName::new("loads");
+    let scratch = Scratch::new(&name);
+    let mut command = Command::new(program);
+    command.args(args.split_whitespace());
+    if program == SEND {
+        command.args(["--name", name.as_str()]);
+    }
+    command.env("LD_DEBUG", "files");
+    command.env("LD_DEBUG_OUTPUT", scratch.path().join("loaded"));
+    Program::start(&mut command).ends_with(0);
+    let told = scratch.files().into_iter().map(fs::read_to_string);
+    let told: String = told.map(Result::unwrap).collect();
+    assert!(told.contains("calling init: /"), "{told}");
+    told.contains(&format!("/lib{library}.so"))
+}
+
+#[test]
+#[cfg(late)]
+fn who_needs_no_codec_loads_none() {
+    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
+    for (program, args) in [
+        (RECV, "--list"),
+        (RECV, "--help"),
+        (SEND, "--help"),
+        (SEND, "--count 1"),
+        (SEND, &format!("--count 1 {picture}")),
+    ] {
+        for library in ["opencv_imgcodecs", "opencv_videoio", "avutil", "avformat"] {
+            assert!(
+                !loads(program, args, library),
+                "{program} {args}: {library}"
+            );
+        }
+    }
+    assert!(loads(RECV, "--list", "opencv_core"));
+}
+
+#[test]
+#[cfg(late)]
+fn a_library_that_is_gone_is_named() {
+    let name = TestName::new("gone");
+    let scratch = Scratch::new(&name);
+    let picture = scratch.path().join("picture.jpg");
+    let film = scratch.path().join("film.mkv");
+    fs::write(&picture, [0xff, 0xd8, 0xff]).unwrap();
+    fs::write(&film, "film").unwrap();
+    for (library, path) in [("opencv_imgcodecs", &picture), ("avformat", &film)] {
+        // Its name is in the program, with the version that it was built with.
+        let binary = fs::read(SEND).unwrap();
+        let begin = format!("lib{library}.so.");
+        let at = binary
+            .windows(begin.len())
+            .position(|bytes| bytes == begin.as_bytes())
+            .unwrap();
+        let end = at + binary[at..].iter().position(|&byte| byte == 0).unwrap();
+        let library = String::from_utf8(binary[at..end].to_vec()).unwrap();
+        let broken = scratch.path().join(&library);
+        fs::write(&broken, "").unwrap();
+        let mut command = command(SEND, &name, path.to_str().unwrap());
+        command.env("LD_LIBRARY_PATH", scratch.path());
+        let mut sender = Program::start(&mut command);
+        sender.ends_with(1);
+        sender.assert_stderr(&format!("shm-send: {}: ", broken.display()));
+        sender.assert_stderr("install the library");
+        fs::remove_file(broken).unwrap();
+        assert!(!name.file().exists(), "it left a segment");
+    }
+}

@@ -28,7 +28,7 @@ use std::fmt;
 
 use ffmpeg_sys_the_third::{
     AV_LOG_QUIET, AVERROR, AVERROR_EOF, AVERROR_EXIT, AVERROR_INVALIDDATA, AVPixFmtDescriptor,
-    AVRational, av_log_set_level, av_strerror,
+    AVRational, av_log_set_level, av_strerror, avformat_version, swscale_version,
 };
 use nix::libc::{self, c_int};
 
@@ -64,6 +64,15 @@ impl std::error::Error for Error {}
 /// The result of a call of FFmpeg's: a negative number is an error.
 fn check(code: c_int) -> Result<c_int, Error> {
     if code < 0 { Err(Error(code)) } else { Ok(code) }
+}
+
+/// Has FFmpeg's libraries loaded, which takes a twentieth of a second: see `late`. For who must not
+/// wait for it with the first frame.
+pub(crate) fn load() {
+    // SAFETY: returns a number. The library has the others loaded, but for this one.
+    unsafe { avformat_version() };
+    // SAFETY: as above.
+    unsafe { swscale_version() };
 }
 
 /// Silences FFmpeg's log: our errors carry the cause.

@@ -8,6 +8,7 @@ use opencv::imgcodecs;
 
 use super::colour;
 use super::picture::resize;
+use crate::picture::load_codecs;
 
 /// Images are this many times smaller on each side than they could be, if the link is slow.
 const COARSE: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
@@ -32,6 +33,7 @@ pub(super) struct Imager {
 
 impl Imager {
     pub(super) fn new(protocol: Protocol) -> Self {
+        load_codecs();
         Self {
             protocol,
             glass: None,

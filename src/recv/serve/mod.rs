@@ -35,6 +35,7 @@ pub(super) use feed::Feed;
 
 use crate::console::Console;
 use crate::event::RecvLine;
+use crate::picture;
 use feed::{Stream, StreamLine};
 use gate::Gate;
 
@@ -74,6 +75,8 @@ struct Shared {
 impl Server {
     /// Listens, and serves from now on.
     pub(super) fn start(address: SocketAddr) -> Result<Self> {
+        // For the first picture of a page.
+        picture::load_codecs();
         let listener = TcpListener::bind(address).map_err(|error| refused(address, &error))?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;

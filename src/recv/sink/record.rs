@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use shm_frame::{Frame, Name, Shape};
 
 use super::{Shared, Sink, own_path};
-use crate::av::{Container, Writer};
+use crate::av::{self, Container, Writer};
 use crate::console::Console;
 use crate::recv::args::Args;
 use crate::recv::taken::Taken;
@@ -121,6 +121,7 @@ impl Sink for Recorder {
 
 impl Recorder {
     fn new(path: &Path, container: Container, lossless: bool) -> Result<Self> {
+        av::load();
         Ok(Self {
             path: path.to_owned(),
             container,

@@ -81,11 +81,16 @@ impl Shared for Saving {
         let Target { directory, pattern } = &self.target;
         let directory = own_path(directory, stream, false);
         let flag = format!("--save {}", directory.display());
-        let pattern = pattern.clone();
+        let pattern = pattern
+            .clone()
+            .unwrap_or_else(|| Pattern::usual(self.several));
+        if matches!(pattern.kind(), Some(Kind::Tiff | Kind::Jpeg)) {
+            picture::load_codecs();
+        }
         Ok(Box::new(Saver {
             lines: lines(&directory).with_context(|| flag.clone())?,
             flag,
-            pattern: pattern.unwrap_or_else(|| Pattern::usual(self.several)),
+            pattern,
             directory,
             stream: stream.clone(),
             every: self.every,

@@ -18,6 +18,9 @@ use crate::picture;
 /// The most pixels of a picture: OpenCV's limit.
 const MOST_PIXELS: u64 = 1 << 30;
 
+/// How a PNG begins.
+pub(super) const PNG: &[u8] = b"\x89PNG";
+
 /// The form in which pictures are wanted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
@@ -55,7 +58,7 @@ pub(super) fn decode(file: &[u8], wanted: Wanted) -> Result<Decoded> {
         pam(file)?
     } else {
         whole::check(file)?;
-        if file.starts_with(b"\x89PNG") {
+        if file.starts_with(PNG) {
             png(file)?
         } else if let Some(masked) = masked_bmp(file)? {
             masked

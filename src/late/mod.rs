@@ -1,0 +1,204 @@
+//! Libraries that are loaded when one of their functions is first called.
+//!
+//! A program that is linked against OpenCV's imgcodecs and videoio and against FFmpeg loads some 250
+//! libraries before its first line, which takes a quarter of a second and 60 MB. Most of what the
+//! commands do needs none of them. GNU's linker and LLVM's have no option for it, so this defines
+//! every function of those libraries itself: a jump to an address, which is at first the address of
+//! what loads the library, finds the function, and writes its address there. It is what the dynamic
+//! linker does for a lazily bound function, a library at a time, and what
+//! [Implib.so](https://github.com/yugr/Implib.so) generates. The linker finds each of them here
+//! first, and then needs the library no more (`--as-needed`, which rustc passes).
+//!
+//! Nobody who calls sees a difference, except in time: who must not wait in the middle of a stream
+//! calls something of the library before it.
+//!
+//! `build.rs` writes the list of functions, out of the libraries that it is built against. What is
+//! written here:
+//!
+//! | what | where |
+//! |---|---|
+//! | the jump, and what keeps the caller's arguments | `x86_64.s`, `aarch64.s` |
+//! | what is known of each function and table | `records.s` |
+//! | loads a library, finds a function | this file |
+//!
+//! On other processors, in a build for another machine, and with `SHM_FRAME_LINK` set, everything is
+//! linked as usual.
+#![expect(unsafe_code, reason = "the dynamic linker's work")]
+
+use std::arch::global_asm;
+use std::ffi::{CStr, c_char, c_void};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::{env, process, ptr};
+
+use nix::libc;
+
+use crate::stdio;
+
+// The names of the libraries, and how many tables they have.
+include!(concat!(env!("OUT_DIR"), "/late.rs"));
+
+#[cfg(target_arch = "x86_64")]
+global_asm!(
+    include_str!("records.s"),
+    include_str!("x86_64.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/late.s")),
+    "    .text",
+    options(raw, att_syntax)
+);
+
+#[cfg(target_arch = "aarch64")]
+global_asm!(
+    include_str!("records.s"),
+    include_str!("aarch64.s"),
+    include_str!(concat!(env!("OUT_DIR"), "/late.s")),
+    "    .text",
+    options(raw)
+);
+
+/// A function, by `late_record`.
+#[repr(C)]
+struct Record {
+    /// Where its callers go: at first to what calls `shm_frame_late_find`.
+    function: AtomicPtr<c_void>,
+    name: *const c_char,
+    /// Which of `NAMES` has it.
+    library: usize,
+}
+
+/// A table of virtual functions, by `late_table`. Objects that the bindings copy point to it.
+#[repr(C)]
+struct Table {
+    here: *mut u8,
+    name: *const c_char,
+    /// Bytes.
+    size: usize,
+    library: usize,
+}
+
+// The names and sizes are those that `records.s` defines these with.
+unsafe extern "C" {
+    #[link_name = "shm_frame_late_tables"]
+    safe static ALL_TABLES: [Table; TABLES];
+}
+
+// SAFETY: the pointers are to constants, and to room that is written once, before anything uses it.
+unsafe impl Sync for Table {}
+
+/// A library that is loaded, as `dlopen` returns it.
+struct Library(*mut c_void);
+
+// SAFETY: dlsym may be called by any thread with any library: POSIX has it thread-safe.
+unsafe impl Send for Library {}
+// SAFETY: as above.
+unsafe impl Sync for Library {}
+
+/// Called by `shm_frame_late`, once for each function: where it is. If two threads call a function
+/// for the first time at once, both find the same.
+// No other function has this name.
+#[unsafe(no_mangle)]
+extern "C" fn shm_frame_late_find(record: &Record) -> *mut c_void {
+    let found = find(load(record.library), record.name);
+    record.function.store(found, Ordering::Release);
+    found
+}
+
+/// A library of `NAMES`, with its tables in place.
+fn load(number: usize) -> &'static Library {
+    static LIBRARIES: [OnceLock<Library>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
+    LIBRARIES[number].get_or_init(|| {
+        // SAFETY: the name ends with a 0. The library's initialization is what would have run at
+        // the program's start.
+        let library = Library(unsafe { libc::dlopen(NAMES[number].as_ptr(), libc::RTLD_NOW) });
+        if library.0.is_null() {
+            fail();
+        }
+        for table in ALL_TABLES.iter().filter(|table| table.library == number) {
+            let found = find(&library, table.name);
+            // SAFETY: the library has this table with this size, and it is constant; the room here
+            // is as large. Nothing reads it before this: who has an object with such a table got it
+            // of a function of this library. The dynamic linker does the same for a program that is
+            // not position-independent (R_X86_64_COPY).
+            unsafe { ptr::copy_nonoverlapping(found.cast(), table.here, table.size) };
+        }
+        library
+    })
+}
+
+fn find(library: &Library, name: *const c_char) -> *mut c_void {
+    // SAFETY: the library is never unloaded, and the name ends with a 0.
+    let found = unsafe { libc::dlsym(library.0, name) };
+    if found.is_null() {
+        fail();
+    }
+    found
+}
+
+/// Ends the command, as the dynamic linker does if a program is linked against what is not there.
+fn fail() -> ! {
+    // SAFETY: has no conditions.
+    let reason = unsafe { libc::dlerror() };
+    // SAFETY: after dlopen or dlsym failed, this is a text with its 0 until this thread's next call.
+    let reason = unsafe { CStr::from_ptr(reason) };
+    let program = env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let program = program.file_name().unwrap_or_default();
+    stdio::warn(&format!(
+        "{}: {}: install the library that this was built with, or build it again",
+        program.to_string_lossy(),
+        reason.to_string_lossy()
+    ));
+    process::exit(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::libc::c_int;
+
+    use super::*;
+
+    unsafe extern "C" {
+        /// FFmpeg's asprintf (libavutil/avstring.h).
+        fn av_asprintf(format: *const c_char, ...) -> *mut c_char;
+        fn av_free(text: *mut c_void);
+    }
+
+    #[test]
+    fn arguments_in_all_registers_and_on_the_stack_arrive_with_the_first_call_and_the_next() {
+        for last in [9, 10] {
+            let last: c_int = last;
+            // SAFETY: the arguments are those that the text names, and the result ends with a 0.
+            let text = unsafe {
+                av_asprintf(
+                    c"%d %d %d %d %d %d %d %d %d %g %g %g %g %g %g %g %g %g".as_ptr(),
+                    1,
+                    2,
+                    3,
+                    4,
+                    5,
+                    6,
+                    7,
+                    8,
+                    last,
+                    0.5,
+                    1.5,
+                    2.5,
+                    3.5,
+                    4.5,
+                    5.5,
+                    6.5,
+                    7.5,
+                    8.5,
+                )
+            };
+            // SAFETY: as above.
+            let told = unsafe { CStr::from_ptr(text) };
+            assert_eq!(
+                told.to_string_lossy(),
+                format!("1 2 3 4 5 6 7 8 {last} 0.5 1.5 2.5 3.5 4.5 5.5 6.5 7.5 8.5")
+            );
+            // SAFETY: the text is FFmpeg's, and nobody uses it any more.
+            unsafe { av_free(text.cast()) };
+        }
+    }
+}
