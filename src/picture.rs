@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
 use opencv::core::{DataType, Mat, MatTraitConst, VecN};
-use opencv::imgcodecs;
 use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
 /// A frame to be shown, which shares its pixels with whatever else has them.
@@ -24,11 +23,16 @@ impl Picture {
     }
 }
 
-/// Has OpenCV's encoders and decoders loaded, which takes a tenth of a second: see `late`. For who
-/// must not wait for it with the first frame.
-pub(crate) fn load_codecs() {
-    // Any of its functions will do.
-    let _ = imgcodecs::have_image_writer(".jpg");
+/// Has OpenCV's encoders and decoders loaded, which takes a tenth of a second the first time: to be
+/// called before any of them, and before a stream begins that must not wait for it.
+#[cfg_attr(
+    not(late),
+    expect(clippy::unnecessary_wraps, reason = "as with late libraries")
+)]
+pub(crate) fn load_codecs() -> Result<()> {
+    #[cfg(late)]
+    crate::late::load("opencv_imgcodecs")?;
+    Ok(())
 }
 
 /// Pixels as an image to read, without a copy.

@@ -413,6 +413,7 @@ fn one_signal_ends_a_command_whose_output_nobody_reads() {
 // --- libraries that are loaded late
 
 /// Whether a command loads a library, as the dynamic linker tells (ld.so(8), `LD_DEBUG`).
+#[cfg(late)]
 fn loads(program: &str, args: &str, library: &str) -> bool {
     let name = TestName::new("loads");
     let scratch = Scratch::new(&name);
@@ -451,34 +452,64 @@ fn who_needs_no_codec_loads_none() {
     assert!(loads(RECV, "--list", "opencv_core"));
 }
 
+/// Breaks a library, by its name for the linker, for programs that look for libraries in `scratch`.
+#[cfg(late)]
+fn break_library(scratch: &Scratch, name: &str) -> PathBuf {
+    // Its name is in the program, with the version that it was built with.
+    let program = fs::read(SEND).unwrap();
+    let begin = format!("lib{name}.so.");
+    let at = program
+        .windows(begin.len())
+        .position(|bytes| bytes == begin.as_bytes())
+        .unwrap();
+    let end = at + program[at..].iter().position(|&byte| byte == 0).unwrap();
+    let broken = scratch
+        .path()
+        .join(str::from_utf8(&program[at..end]).unwrap());
+    fs::write(&broken, "").unwrap();
+    broken
+}
+
 #[test]
 #[cfg(late)]
-fn a_library_that_is_gone_is_named() {
+fn a_library_that_is_gone_is_an_error_before_anything_begins() {
     let name = TestName::new("gone");
     let scratch = Scratch::new(&name);
-    let picture = scratch.path().join("picture.jpg");
-    let film = scratch.path().join("film.mkv");
-    fs::write(&picture, [0xff, 0xd8, 0xff]).unwrap();
-    fs::write(&film, "film").unwrap();
-    for (library, path) in [("opencv_imgcodecs", &picture), ("avformat", &film)] {
-        // Its name is in the program, with the version that it was built with.
-        let binary = fs::read(SEND).unwrap();
-        let begin = format!("lib{library}.so.");
-        let at = binary
-            .windows(begin.len())
-            .position(|bytes| bytes == begin.as_bytes())
-            .unwrap();
-        let end = at + binary[at..].iter().position(|&byte| byte == 0).unwrap();
-        let library = String::from_utf8(binary[at..end].to_vec()).unwrap();
-        let broken = scratch.path().join(&library);
-        fs::write(&broken, "").unwrap();
-        let mut command = command(SEND, &name, path.to_str().unwrap());
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let (picture, film, new) = (path("1.ppm"), path("film.mkv"), path("new.mkv"));
+    fs::write(&picture, "P6 1 1 255\n123").unwrap();
+    fs::write(&film, "\x1a\x45film").unwrap();
+    let png = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/landscape-640x404.png");
+    for (library, program, args) in [
+        ("opencv_imgcodecs", SEND, picture.clone()),
+        (
+            "opencv_imgcodecs",
+            SEND,
+            format!("--images {png} {picture}"),
+        ),
+        (
+            "opencv_imgcodecs",
+            RECV,
+            format!("--plot {}", path("plot.png")),
+        ),
+        ("opencv_imgcodecs", RECV, "--serve 127.0.0.1:0".to_owned()),
+        ("avformat", SEND, format!("--video {film}")),
+        ("avformat", RECV, format!("--record {new}")),
+        ("avcodec", SEND, format!("--video {film}")),
+    ] {
+        let broken = break_library(&scratch, library);
+        let sender = (program == RECV).then(|| common::publisher(&name, 64));
+        let mut command = command(program, &name, &args);
         command.env("LD_LIBRARY_PATH", scratch.path());
-        let mut sender = Program::start(&mut command);
-        sender.ends_with(1);
-        sender.assert_stderr(&format!("shm-send: {}: ", broken.display()));
-        sender.assert_stderr("install the library");
+        let mut program = Program::start(&mut command);
+        program.ends_with(1);
+        program.assert_stderr(&format!("{}: ", broken.display()));
+        program.assert_stderr("install the library");
+        program.assert_stderr("shm-");
         fs::remove_file(broken).unwrap();
+        drop(sender);
         assert!(!name.file().exists(), "it left a segment");
+        let files = scratch.files();
+        assert_eq!(files.len(), 2, "it left one of {files:?}");
     }
 }

@@ -28,7 +28,7 @@ use std::fmt;
 
 use ffmpeg_sys_the_third::{
     AV_LOG_QUIET, AVERROR, AVERROR_EOF, AVERROR_EXIT, AVERROR_INVALIDDATA, AVPixFmtDescriptor,
-    AVRational, av_log_set_level, av_strerror, avformat_version, swscale_version,
+    AVRational, av_log_set_level, av_strerror,
 };
 use nix::libc::{self, c_int};
 
@@ -66,19 +66,22 @@ fn check(code: c_int) -> Result<c_int, Error> {
     if code < 0 { Err(Error(code)) } else { Ok(code) }
 }
 
-/// Has FFmpeg's libraries loaded, which takes a twentieth of a second: see `late`. For who must not
-/// wait for it with the first frame.
-pub(crate) fn load() {
-    // SAFETY: returns a number. The library has the others loaded, but for this one.
-    unsafe { avformat_version() };
-    // SAFETY: as above.
-    unsafe { swscale_version() };
-}
-
-/// Silences FFmpeg's log: our errors carry the cause.
-fn quiet() {
+/// Has FFmpeg's libraries loaded, which takes a twentieth of a second the first time, and silences
+/// their log: our errors carry the cause. To be called before anything else of them, and before a
+/// stream begins that must not wait for it.
+#[cfg_attr(
+    not(late),
+    expect(clippy::unnecessary_wraps, reason = "as with late libraries")
+)]
+pub(crate) fn load() -> anyhow::Result<()> {
+    #[cfg(late)]
+    // Each after those that it needs, which may be where only this program looks.
+    for library in ["avutil", "swscale", "avcodec", "avformat"] {
+        crate::late::load(library)?;
+    }
     // SAFETY: stores a number.
     unsafe { av_log_set_level(AV_LOG_QUIET) };
+    Ok(())
 }
 
 /// Converts ticks of a time base to ns. Saturates.

@@ -25,7 +25,7 @@ use nix::libc::c_int;
 use super::io::{Cancel, Io};
 use super::owned::{Options, Owned, frame, packet};
 use super::picture::{Decoded, Wanted};
-use super::{Error, check, nanoseconds, positive, quiet, ticks};
+use super::{Error, check, load, nanoseconds, positive, ticks};
 use crate::input;
 
 /// A film, and the frame of it that was decoded last.
@@ -127,7 +127,7 @@ impl Reader {
     }
 
     fn open_source(source: Source, wanted: Wanted, cancel: Cancel) -> Result<Self> {
-        quiet();
+        load()?;
         let (name, file) = source.open()?;
         let io = file.map(|file| Io::reader(file, cancel.clone()));
         let mut io = io.transpose()?;

@@ -27,7 +27,7 @@ use shm_frame::{Channels, Element, Format, Order, Shape};
 use super::io::Io;
 use super::owned::{Options, Owned, frame, packet};
 use super::scale::{Conversion, HD, Scaler};
-use super::{Error, check, quiet};
+use super::{Error, check, load};
 use crate::picture;
 
 /// How often the file is made whole, that is, playable up to its end.
@@ -213,7 +213,7 @@ impl Writer {
         shape: Shape,
         lossless: bool,
     ) -> Result<Self> {
-        quiet();
+        load()?;
         let from = pixels_of(shape.format()).with_context(|| {
             format!("frames are {shape}, and a film has no such pixels: .mcap takes all")
         })?;

@@ -9,8 +9,9 @@
 //! [Implib.so](https://github.com/yugr/Implib.so) generates. The linker finds each of them here
 //! first, and then needs the library no more (`--as-needed`, which rustc passes).
 //!
-//! Nobody who calls sees a difference, except in time: who must not wait in the middle of a stream
-//! calls something of the library before it.
+//! Nobody who calls sees a difference, except in time, and if the library is gone: a call cannot
+//! fail, so it ends the process then. So what calls one of the libraries calls [`load`] before,
+//! which can fail; and early, if a stream must not wait for it.
 //!
 //! `build.rs` writes the list of functions, out of the libraries that it is built against. What is
 //! written here:
@@ -21,17 +22,17 @@
 //! | what is known of each function and table | `records.s` |
 //! | loads a library, finds a function | this file |
 //!
-//! On other processors, in a build for another machine, and with `SHM_FRAME_LINK` set, everything is
-//! linked as usual.
+//! On other processors, in a build for another machine, with libraries from elsewhere, and with
+//! `SHM_FRAME_LINK` set, everything is linked as usual, and `load` has nothing to do.
 #![expect(unsafe_code, reason = "the dynamic linker's work")]
 
 use std::arch::global_asm;
 use std::ffi::{CStr, c_char, c_void};
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::{env, process, ptr};
+use std::{process, ptr};
 
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::libc;
 
 use crate::stdio;
@@ -94,61 +95,91 @@ unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
 
+/// Has a library loaded now, by its name as for the linker.
+///
+/// # Errors
+///
+/// If it is not there, or is another OpenCV's.
+pub(crate) fn load(name: &str) -> Result<()> {
+    let number = NAMES.iter().position(|(_, linked)| *linked == name);
+    let number = number.with_context(|| format!("no library {name} is loaded late"))?;
+    library(number).map(|_| ())
+}
+
 /// Called by `shm_frame_late`, once for each function: where it is. If two threads call a function
 /// for the first time at once, both find the same.
 // No other function has this name.
 #[unsafe(no_mangle)]
 extern "C" fn shm_frame_late_find(record: &Record) -> *mut c_void {
-    let found = find(load(record.library), record.name);
+    let found = library(record.library).and_then(|library| find(library.0, record.name));
+    let found = found.unwrap_or_else(|error| {
+        stdio::warn(&format!("{error:#}"));
+        process::exit(1)
+    });
     record.function.store(found, Ordering::Release);
     found
 }
 
 /// A library of `NAMES`, with its tables in place.
-fn load(number: usize) -> &'static Library {
-    static LIBRARIES: [OnceLock<Library>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
-    LIBRARIES[number].get_or_init(|| {
-        // SAFETY: the name ends with a 0. The library's initialization is what would have run at
-        // the program's start.
-        let library = Library(unsafe { libc::dlopen(NAMES[number].as_ptr(), libc::RTLD_NOW) });
-        if library.0.is_null() {
-            fail();
-        }
-        for table in ALL_TABLES.iter().filter(|table| table.library == number) {
-            let found = find(&library, table.name);
-            // SAFETY: the library has this table with this size, and it is constant; the room here
-            // is as large. Nothing reads it before this: who has an object with such a table got it
-            // of a function of this library. The dynamic linker does the same for a program that is
-            // not position-independent (R_X86_64_COPY).
-            unsafe { ptr::copy_nonoverlapping(found.cast(), table.here, table.size) };
-        }
-        library
-    })
+fn library(number: usize) -> Result<&'static Library> {
+    static LIBRARIES: [OnceLock<Result<Library>>; NAMES.len()] =
+        [const { OnceLock::new() }; NAMES.len()];
+    let library = LIBRARIES[number].get_or_init(|| open(number));
+    library.as_ref().map_err(|error| anyhow!("{error:#}"))
 }
 
-fn find(library: &Library, name: *const c_char) -> *mut c_void {
-    // SAFETY: the library is never unloaded, and the name ends with a 0.
-    let found = unsafe { libc::dlsym(library.0, name) };
-    if found.is_null() {
-        fail();
+fn open(number: usize) -> Result<Library> {
+    let (file, _) = NAMES[number];
+    // SAFETY: the name ends with a 0. The library's initialization is what would have run at the
+    // program's start.
+    let library = Library(unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_LAZY) });
+    if library.0.is_null() {
+        return Err(told());
     }
-    found
+    // Of OpenCV's core: that which is linked is the one that the library has. Another one in the
+    // same process would get this one's images.
+    let core = c"_ZN2cv3MatC1Ev".as_ptr();
+    if let (Ok(here), Ok(there)) = (find(libc::RTLD_DEFAULT, core), find(library.0, core)) {
+        ensure!(
+            here == there,
+            "{}: is another OpenCV's than the one that is linked: build it again, with SHM_FRAME_LINK=1",
+            file.to_string_lossy()
+        );
+    }
+    for table in ALL_TABLES.iter().filter(|table| table.library == number) {
+        let found = find(library.0, table.name)?;
+        // SAFETY: the library has this table with this size, and it is constant; the room here is
+        // as large. Nothing reads it before this: who has an object with such a table got it of a
+        // function of this library. The dynamic linker does the same for a program that is not
+        // position-independent (R_X86_64_COPY).
+        unsafe { ptr::copy_nonoverlapping(found.cast(), table.here, table.size) };
+    }
+    Ok(library)
 }
 
-/// Ends the command, as the dynamic linker does if a program is linked against what is not there.
-fn fail() -> ! {
+fn find(library: *mut c_void, name: *const c_char) -> Result<*mut c_void> {
+    // SAFETY: the library is one that is never unloaded, or RTLD_DEFAULT, and the name ends with a
+    // 0.
+    let found = unsafe { libc::dlsym(library, name) };
+    if found.is_null() {
+        return Err(told());
+    }
+    Ok(found)
+}
+
+/// Why dlopen or dlsym failed.
+fn told() -> anyhow::Error {
     // SAFETY: has no conditions.
     let reason = unsafe { libc::dlerror() };
-    // SAFETY: after dlopen or dlsym failed, this is a text with its 0 until this thread's next call.
+    if reason.is_null() {
+        return anyhow!("a library lacks a function");
+    }
+    // SAFETY: this is a text with its 0 until this thread's next call.
     let reason = unsafe { CStr::from_ptr(reason) };
-    let program = env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    let program = program.file_name().unwrap_or_default();
-    stdio::warn(&format!(
-        "{}: {}: install the library that this was built with, or build it again",
-        program.to_string_lossy(),
+    anyhow!(
+        "{}: install the library that this was built with, or build it again",
         reason.to_string_lossy()
-    ));
-    process::exit(1);
+    )
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGQUIT, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::ability::Ability;
+use super::ability::{Ability, Way};
 use super::colour::Colours;
 use super::input::{Event, Input};
 use super::line::{self, Line};
@@ -22,7 +22,7 @@ use super::link::Link;
 use super::picture::{Painter, Place};
 use super::tty::Tty;
 use super::{Scene, Shared, printable};
-use crate::picture::Picture;
+use crate::picture::{Picture, load_codecs};
 use crate::stop;
 
 /// The shortest time between two drawings: people see no more pictures, and read no more numbers.
@@ -272,7 +272,7 @@ impl Drawer {
 
     /// Draws what is wanted over the last drawing.
     fn draw(&mut self, now: Instant) {
-        let (scene, messages) = {
+        let (scene, mut messages) = {
             let mut wanted = self.shared.lock();
             wanted.fresh = false;
             (wanted.scene.clone(), std::mem::take(&mut wanted.messages))
@@ -290,6 +290,9 @@ impl Drawer {
                 .as_ref()
                 .is_none_or(|painter| painter.way != way)
             {
+                if let (Way::Kitty | Way::Iterm, Err(error)) = (way, load_codecs()) {
+                    messages.push(format!("no pictures: {error:#}"));
+                }
                 let old = view.painter.replace(Painter::new(way));
                 erase = old.map(|mut old| old.erase()).unwrap_or_default();
                 view.drawn = None;

@@ -33,7 +33,6 @@ pub(super) struct Imager {
 
 impl Imager {
     pub(super) fn new(protocol: Protocol) -> Self {
-        load_codecs();
         Self {
             protocol,
             glass: None,
@@ -116,6 +115,7 @@ impl Imager {
 }
 
 fn file(image: &Mat, kind: &str) -> Result<Vec<u8>> {
+    load_codecs()?;
     // As little as there is to compute: the next picture is due.
     let fast = Vector::from_slice(&[imgcodecs::IMWRITE_PNG_COMPRESSION, 1]);
     let mut encoded = Vector::<u8>::new();

@@ -486,6 +486,7 @@ fn jpeg(taken: &Taken, visible: &mut Visible) -> Result<Bytes> {
         None => (taken.pixels.as_slice(), shape),
     };
     let image = picture::view(pixels, shape)?;
+    picture::load_codecs()?;
     let mut file = Vector::<u8>::new();
     let options = Vector::from_slice(&[imgcodecs::IMWRITE_JPEG_QUALITY, QUALITY]);
     let encoded = imgcodecs::imencode(".jpg", &image, &mut file, &options)?;

@@ -76,7 +76,7 @@ impl Server {
     /// Listens, and serves from now on.
     pub(super) fn start(address: SocketAddr) -> Result<Self> {
         // For the first picture of a page.
-        picture::load_codecs();
+        picture::load_codecs()?;
         let listener = TcpListener::bind(address).map_err(|error| refused(address, &error))?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;

@@ -121,7 +121,7 @@ impl Sink for Recorder {
 
 impl Recorder {
     fn new(path: &Path, container: Container, lossless: bool) -> Result<Self> {
-        av::load();
+        av::load()?;
         Ok(Self {
             path: path.to_owned(),
             container,

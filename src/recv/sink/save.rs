@@ -85,7 +85,7 @@ impl Shared for Saving {
             .clone()
             .unwrap_or_else(|| Pattern::usual(self.several));
         if matches!(pattern.kind(), Some(Kind::Tiff | Kind::Jpeg)) {
-            picture::load_codecs();
+            picture::load_codecs()?;
         }
         Ok(Box::new(Saver {
             lines: lines(&directory).with_context(|| flag.clone())?,
@@ -395,6 +395,7 @@ fn png(pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
 
 /// A file that OpenCV encodes.
 fn encode(kind: Kind, pixels: &[u8], shape: Shape) -> Result<Vec<u8>> {
+    picture::load_codecs()?;
     // OpenCV takes blue first, and writes red first.
     let pixels = ordered(pixels, shape.format(), Order::Bgr);
     let mut file = Vector::<u8>::new();

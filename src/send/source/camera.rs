@@ -72,6 +72,9 @@ impl Camera {
         captured: bool,
     ) -> Result<(Self, String)> {
         probe(path)?;
+        picture::load_codecs()?;
+        #[cfg(late)]
+        crate::late::load("opencv_videoio")?;
         let mut capture = VideoCapture::from_file(path, videoio::CAP_V4L2)?;
         if !capture.is_opened()? {
             bail!("is no camera that OpenCV can read, or another program has it");

@@ -313,6 +313,7 @@ fn opencv(file: &[u8], wanted: Wanted) -> Result<Raw> {
     } else {
         imgcodecs::IMREAD_ANYDEPTH | imgcodecs::IMREAD_ANYCOLOR
     };
+    picture::load_codecs()?;
     let image = imgcodecs::imdecode(&Mat::from_slice(file)?, flags);
     let image = image.map_err(|error| {
         if error.message.contains("CV_IO_MAX_IMAGE") || error.message.contains("validateInput") {

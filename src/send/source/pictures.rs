@@ -18,7 +18,7 @@ use super::{Next, Source};
 use crate::console::Console;
 use crate::send::args::Args;
 use crate::send::outlet::{Outlet, Written};
-use crate::{input, stop};
+use crate::{input, picture, stop};
 
 /// One picture, sent again and again.
 pub(crate) struct Still {
@@ -88,6 +88,10 @@ impl Pictures {
             // In the order in which they were given, and within a folder in the order of counting.
             found.sort_by(|a, b| natural(a.as_os_str().as_bytes(), b.as_os_str().as_bytes()));
             paths.extend(found);
+        }
+        if paths.iter().any(|path| extension(path) != "png") {
+            // Now, and not when the first of them is due.
+            picture::load_codecs()?;
         }
         let first = &paths[0];
         let wanted = wanted(args);
@@ -242,27 +246,53 @@ fn literal_folders(pattern: &str) -> String {
     pattern.to_owned()
 }
 
+/// The ending of a file's name, in small letters.
+fn extension(path: &Path) -> String {
+    let extension = path.extension().and_then(OsStr::to_str);
+    extension.unwrap_or_default().to_ascii_lowercase()
+}
+
 /// Whether a file is a picture: by what is in it, or by its name if it is not there. A GIF is taken
 /// for a film.
 pub(crate) fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(OsStr::to_str);
-    let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    let extension = extension(path);
     match path.metadata() {
         Ok(metadata) => metadata.is_file() && extension != "gif" && can_read(path),
         Err(_) => EXTENSIONS.contains(&extension.as_str()),
     }
 }
 
-/// Whether this is a picture that can be decoded.
+/// Whether this is a picture that can be decoded. PNG and the usual films are known without OpenCV,
+/// which takes a tenth of a second to load.
 fn can_read(path: &Path) -> bool {
-    // Without OpenCV's decoders, which take a tenth of a second to load.
-    let mut begin = [0; decode::PNG.len()];
-    let file = File::open(path).and_then(|mut file| file.read_exact(&mut begin));
-    if file.is_ok() && begin == decode::PNG {
+    let mut head = Vec::new();
+    // What cannot be read is told when it is opened.
+    let _ = File::open(path).and_then(|file| file.take(12).read_to_end(&mut head));
+    if head.starts_with(decode::PNG) {
+        return true;
+    }
+    if is_film(&head) {
+        return false;
+    }
+    if picture::load_codecs().is_err() {
+        // To decode it will tell why.
         return true;
     }
     let path = path.to_str();
     path.is_some_and(|path| imgcodecs::have_image_reader(path).unwrap_or(false))
+}
+
+/// Whether a file that begins so is a film: Matroska, MCAP, AVI, or one of the family of MP4 but
+/// its pictures, which are HEIF and AVIF.
+fn is_film(head: &[u8]) -> bool {
+    const PICTURES: [&[u8]; 7] = [
+        b"avif", b"avis", b"heic", b"heix", b"heif", b"mif1", b"msf1",
+    ];
+    let (kind, brand) = (head.get(4..8), head.get(8..12));
+    head.starts_with(b"\x1a\x45\xdf\xa3")
+        || head.starts_with(b"\x89MCAP")
+        || head.starts_with(b"RIFF") && brand == Some(b"AVI ")
+        || kind == Some(b"ftyp") && brand.is_some_and(|brand| !PICTURES.contains(&brand))
 }
 
 /// The order in which people count: runs of digits by their value, all else byte by byte.
@@ -300,6 +330,29 @@ fn natural(mut a: &[u8], mut b: &[u8]) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn films_are_known_by_how_they_begin_and_pictures_of_the_same_family_are_none() {
+        for film in [
+            &b"\0\0\0\x20ftypisom"[..],
+            b"\0\0\0\x14ftypqt  ",
+            b"\x1a\x45\xdf\xa3\xa3\x42",
+            b"RIFF\0\0\0\0AVI ",
+            b"\x89MCAP0\r\n",
+        ] {
+            assert!(is_film(film), "{film:?}");
+        }
+        for other in [
+            &b""[..],
+            b"\0\0\0\x20ftypavif",
+            b"\0\0\0\x20ftypmif1",
+            b"RIFF\0\0\0\0WEBP",
+            b"\xff\xd8\xff\xe0",
+            b"\0\0\0\x20ftyp",
+        ] {
+            assert!(!is_film(other), "{other:?}");
+        }
+    }
 
     #[test]
     fn names_are_in_the_order_in_which_people_count() {

@@ -28,6 +28,7 @@ impl Canvas {
     }
 
     pub(crate) fn png(&self) -> Result<Vec<u8>> {
+        crate::picture::load_codecs()?;
         let mut png = Vector::<u8>::new();
         ensure!(
             imgcodecs::imencode_def(".png", &self.picture, &mut png)?,

@@ -4,7 +4,7 @@ mod canvas;
 
 use std::fs;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
@@ -18,6 +18,7 @@ use shm_frame::{Frame, Name};
 
 use self::canvas::Canvas;
 use super::{Shared, Sink, own_path};
+use crate::picture;
 use crate::recv::args::Args;
 use crate::recv::histogram::{self, Bin};
 use crate::recv::tally::Tally;
@@ -63,10 +64,17 @@ struct Plots {
     several: bool,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as all of SINKS")]
 pub(super) fn prepare(args: &Args, several: bool) -> Result<Option<Box<dyn Shared>>> {
+    if args.plot.as_deref().is_some_and(|path| !is_svg(path)) {
+        // What is missing is an error now, not after a long run.
+        picture::load_codecs()?;
+    }
     let plots = args.plot.clone().map(|path| Plots { path, several });
     Ok(plots.map(|plots| Box::new(plots) as Box<dyn Shared>))
+}
+
+fn is_svg(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "svg")
 }
 
 impl Shared for Plots {
@@ -153,7 +161,7 @@ impl Plot {
             None => format!("{name}: no frames"),
         };
         let bins = histogram::bins(&tally.delays.times, histogram::FINE);
-        let bytes = if self.path.extension().is_some_and(|ending| ending == "svg") {
+        let bytes = if is_svg(&self.path) {
             let mut text = String::new();
             let svg = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
             self.draw(&svg, &title, &bins)?;
