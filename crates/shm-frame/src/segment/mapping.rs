@@ -335,12 +335,16 @@ impl Slots {
     /// As for [`copy::copy`].
     unsafe fn copy_out(&self, dst: *mut u8, src: *const u8, len: usize) {
         // While another thread copies, its times will do.
-        let ways = self.ways.try_lock().ok();
-        let timed = ways.map(|ways| (ways.choose_to_read(len), ways));
-        let Some((choice, mut ways)) = timed.filter(|(choice, _)| choice.is_timed()) else {
+        let Ok(mut ways) = self.ways.try_lock() else {
             // SAFETY: this function's own contract.
             return unsafe { copy::copy(dst, src, len) };
         };
+        let choice = ways.choose_to_read(len);
+        if !choice.is_timed() {
+            drop(ways);
+            // SAFETY: this function's own contract.
+            return unsafe { copy::copy_by(choice.way, dst, src, len) };
+        }
         let began_ns = monotonic_ns();
         // SAFETY: this function's own contract.
         unsafe { copy::copy_by(choice.way, dst, src, len) };

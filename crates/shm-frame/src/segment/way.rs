@@ -39,9 +39,13 @@ const SETTLING: u32 = 8;
 const COUNTED: usize = 5;
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]
 const TRY: u32 = SETTLING + COUNTED as u32;
-/// Copies from one try of the slower way to the next: so many after a change, since the times of a
-/// start are not those of what follows, then twice as many each time, up to the most.
+/// Copies before the first try, and from one try of the slower way to the next: so many after a
+/// change, since the times of a start are not those of what follows, then twice as many each time,
+/// up to the most.
 const PAUSE: u32 = 64;
+/// The same where it is cold, which is so with frames that come at a pace: those of a try come
+/// later than the others, and somebody looks at each. At 60 a second it is four seconds.
+const COLD_PAUSE: u32 = 256;
 const LONGEST_PAUSE: u32 = 2048;
 
 /// Chooses the way for each copy, by how long those before took.
@@ -54,7 +58,7 @@ pub(crate) struct Ways {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
     pub(crate) way: Way,
-    /// Where its time goes. `None`: it need not be timed.
+    /// Where its time goes. `None`: it is not to be timed.
     kind: Option<(usize, usize)>,
     len: usize,
 }
@@ -68,9 +72,11 @@ impl Choice {
 
 impl Default for Ways {
     fn default() -> Self {
-        let kind = |size, cold| Kind::new(rule(TIMED_FROM << size, cold));
+        let kind = |size, cold, pause| Kind::new(rule(TIMED_FROM << size, cold), pause);
         Self {
-            kinds: std::array::from_fn(|size| [kind(size, false), kind(size, true)]),
+            kinds: std::array::from_fn(|size| {
+                [kind(size, false, PAUSE), kind(size, true, COLD_PAUSE)]
+            }),
         }
     }
 }
@@ -87,23 +93,21 @@ fn rule(len: usize, cold: bool) -> Way {
 impl Ways {
     /// For a copy of so many bytes to where it is `cold`: in no cache, or in that of another core,
     /// as far as is known.
-    pub(crate) fn choose(&self, len: usize, cold: bool) -> Choice {
+    pub(crate) fn choose(&mut self, len: usize, cold: bool) -> Choice {
         if len < TIMED_FROM {
             let way = rule(len, cold);
             let kind = None;
             return Choice { way, kind, len };
         }
         let size = ((len / TIMED_FROM).ilog2() as usize).min(SIZES - 1);
-        Choice {
-            way: self.kinds[size][usize::from(cold)].way(),
-            kind: Some((size, usize::from(cold))),
-            len,
-        }
+        let (way, is_timed) = self.kinds[size][usize::from(cold)].next();
+        let kind = is_timed.then_some((size, usize::from(cold)));
+        Choice { way, kind, len }
     }
 
     /// For a copy of so many bytes that is read next. What the cache has room for is to be there,
     /// and the time of the copy does not show what the reading takes.
-    pub(crate) fn choose_to_read(&self, len: usize) -> Choice {
+    pub(crate) fn choose_to_read(&mut self, len: usize) -> Choice {
         if len < COLD_FROM {
             let way = Way::Cached;
             let kind = None;
@@ -129,57 +133,55 @@ struct Kind {
     /// The way that is being tried, and with which copy; or the copies since the last try.
     trying: bool,
     copies: u32,
-    /// Copies until the next try.
+    /// Copies until the next try, and after a change.
     pause: u32,
+    shortest_pause: u32,
     /// The last times of each way.
     times: [[u64; COUNTED]; 2],
 }
 
 impl Kind {
-    const fn new(best: Way) -> Self {
+    const fn new(best: Way, shortest_pause: u32) -> Self {
         Self {
             best,
             trying: false,
             copies: 0,
-            // The other way is tried after a few copies.
-            pause: TRY,
+            pause: shortest_pause,
+            shortest_pause,
             times: [[0; COUNTED]; 2],
         }
     }
 
-    fn way(&self) -> Way {
+    /// The way of the next copy, and whether its time is wanted: of the last ones before a try, and
+    /// of the last ones of it. To look at the clock takes its time, too, above all after a sleep.
+    fn next(&mut self) -> (Way, bool) {
+        if !self.trying && self.copies >= self.pause {
+            self.trying = true;
+            self.copies = 0;
+        }
+        self.copies += 1;
         if self.trying {
-            self.best.other()
+            (self.best.other(), self.copies > SETTLING)
         } else {
-            self.best
+            (self.best, self.copies + TRY > self.pause + SETTLING)
         }
     }
 
     fn took(&mut self, way: Way, time: u64) {
-        if way != self.way() {
-            return;
-        }
-        self.copies += 1;
-        if self.trying && self.copies <= SETTLING {
-            return;
-        }
         let times = &mut self.times[way as usize];
         times.rotate_left(1);
         times[COUNTED - 1] = time;
-        if self.trying && self.copies == TRY {
+        if self.trying && self.copies >= TRY {
             self.trying = false;
             self.copies = 0;
             let (best, other) = (self.time(self.best), self.time(self.best.other()));
             // By enough not to go back and forth.
             if other < best - best / 16 {
                 self.best = self.best.other();
-                self.pause = PAUSE;
+                self.pause = self.shortest_pause;
             } else {
-                self.pause = (2 * self.pause).clamp(PAUSE, LONGEST_PAUSE);
+                self.pause = (2 * self.pause).clamp(self.shortest_pause, LONGEST_PAUSE);
             }
-        } else if !self.trying && self.copies >= self.pause {
-            self.trying = true;
-            self.copies = 0;
         }
     }
 
@@ -219,7 +221,7 @@ mod tests {
             for cold in [false, true] {
                 let mut ways = Ways::default();
                 let time = |_, way| [cached, past][way as usize];
-                copies(&mut ways, 30, cold, time);
+                copies(&mut ways, 300, cold, time);
                 let went = copies(&mut ways, 10_000, cold, time);
                 let slower = went[usize::from(cached < past)];
                 assert!((1..=200).contains(&slower), "{went:?}");
@@ -229,15 +231,35 @@ mod tests {
 
     #[test]
     fn the_first_frames_are_copied_by_the_usual_rule() {
-        let ways = Ways::default();
-        assert_eq!(ways.choose(FRAME, false).way, Way::Cached);
-        assert_eq!(ways.choose(FRAME, true).way, Way::Past);
-        assert_eq!(ways.choose(3840 * 2160 * 3, false).way, Way::Past);
-        for len in [0, 1, TIMED_FROM - 1] {
-            assert!(!ways.choose(len, false).is_timed());
+        let mut ways = Ways::default();
+        for (len, cold, way) in [
+            (0, false, Way::Cached),
+            (FRAME, false, Way::Cached),
+            (FRAME, true, Way::Past),
+            (3840 * 2160 * 3, false, Way::Past),
+            (usize::MAX >> 1, true, Way::Past),
+        ] {
+            for _ in 0..TRY {
+                assert_eq!(ways.choose(len, cold).way, way, "{len}");
+            }
         }
-        for len in [TIMED_FROM, 1 << 30, usize::MAX >> 1] {
-            assert!(ways.choose(len, true).is_timed());
+    }
+
+    #[test]
+    fn a_copy_is_timed_only_where_its_time_is_wanted() {
+        for len in [0, 1, TIMED_FROM - 1] {
+            let mut ways = Ways::default();
+            assert!((0..100).all(|_| !ways.choose(len, true).is_timed()));
+        }
+        for cold in [false, true] {
+            let mut ways = Ways::default();
+            let mut timed = 0;
+            for _ in 0..100_000 {
+                let choice = ways.choose(FRAME, cold);
+                timed += u32::from(choice.is_timed());
+                ways.took(choice, 30_000);
+            }
+            assert!((100..1000).contains(&timed), "{timed}");
         }
     }
 
@@ -246,9 +268,9 @@ mod tests {
         let mut ways = Ways::default();
         copies(&mut ways, 80, false, |_, way| [38, 24][way as usize] * 1000);
         assert_eq!(ways.choose(FRAME, false).way, Way::Past);
-        let choice = ways.choose_to_read(FRAME);
-        assert_eq!((choice.way, choice.is_timed()), (Way::Cached, false));
-        assert!(ways.choose_to_read(3840 * 2160 * 3).is_timed());
+        let mut tried = |len| (0..100).any(|_| ways.choose_to_read(len).way == Way::Past);
+        assert!(!tried(FRAME));
+        assert!(tried(3840 * 2160 * 3));
     }
 
     #[test]
@@ -298,7 +320,7 @@ mod tests {
         copies(&mut ways, 80, false, |_, way| [38, 24][way as usize] * 1000);
         assert_eq!(ways.choose(FRAME, false).way, Way::Past);
         assert_eq!(ways.choose(FRAME * 3, false).way, Way::Cached);
-        copies(&mut ways, 80, true, |_, way| [24, 38][way as usize] * 1000);
+        copies(&mut ways, 300, true, |_, way| [24, 38][way as usize] * 1000);
         assert_eq!(ways.choose(FRAME, true).way, Way::Cached);
         assert_eq!(ways.choose(FRAME, false).way, Way::Past);
     }
