@@ -150,11 +150,6 @@ impl Outlet {
         }
     }
 
-    /// Receivers that are attached and can lease.
-    pub(crate) fn receivers(&self) -> usize {
-        self.sender.receivers()
-    }
-
     /// Looks after the segment while there is nothing to send.
     pub(crate) fn tend(&mut self) -> Result<()> {
         Ok(self.sender.tend()?)

@@ -1,14 +1,22 @@
 //! The status line of a sender: how far it is, how fast, and who receives.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use shm_frame::Name;
 
 use crate::console::Console;
 use crate::send::tally::Tally;
 use crate::terminal::{Item, Line};
 use crate::units::{counted, ms};
 
-/// How often the line changes. Each time costs a question to the kernel for each slot.
+/// How often the line changes.
 const PERIOD: Duration = Duration::from_millis(250);
+/// How long after the receivers were counted they are counted again.
+const COUNT_AGAIN: Duration = Duration::from_millis(500);
 /// How many letters the bar of a source that ends has.
 const BAR: u64 = 20;
 
@@ -21,11 +29,45 @@ pub(super) struct Status {
     done: u64,
     begin: Instant,
     due: Instant,
+    receivers: Counter,
+}
+
+/// Counts the receivers, beside the sending: the kernel may take 10 ms to tell.
+struct Counter {
+    ask: SyncSender<()>,
+    last: Arc<AtomicUsize>,
+}
+
+impl Counter {
+    fn new(name: Name) -> Self {
+        let (ask, asked) = mpsc::sync_channel(1);
+        let last = Arc::new(AtomicUsize::new(0));
+        let found = Arc::clone(&last);
+        // Where there is no thread for it, none are told.
+        let _ = thread::Builder::new().spawn(move || {
+            while asked.recv().is_ok() {
+                let segments = shm_frame::list().map(|listing| listing.segments);
+                let mut segments = segments.unwrap_or_default().into_iter();
+                let own = segments.find(|segment| segment.name == name);
+                let receivers = own.and_then(|own| own.control).map(|own| own.receivers);
+                found.store(receivers.unwrap_or(0), Ordering::Relaxed);
+                thread::sleep(COUNT_AGAIN);
+            }
+        });
+        Self { ask, last }
+    }
+
+    /// How many there were when they were last counted.
+    fn last(&self) -> usize {
+        // Full: it is asked for.
+        let _ = self.ask.try_send(());
+        self.last.load(Ordering::Relaxed)
+    }
 }
 
 impl Status {
     /// `None`: there is no terminal for one, or nobody wants it.
-    pub(super) fn new(frames: Option<u64>, console: &Console) -> Option<Self> {
+    pub(super) fn new(name: &Name, frames: Option<u64>, console: &Console) -> Option<Self> {
         let now = Instant::now();
         console.has_status_line().then(|| Self {
             console: console.clone(),
@@ -33,6 +75,7 @@ impl Status {
             done: 0,
             begin: now,
             due: now,
+            receivers: Counter::new(name.clone()),
         })
     }
 
@@ -42,10 +85,11 @@ impl Status {
     }
 
     /// Brings the line up to date, if that is due. To be called often.
-    pub(super) fn tick(&mut self, tally: &Tally, receivers: impl FnOnce() -> usize) {
+    pub(super) fn tick(&mut self, tally: &Tally) {
         if Instant::now() >= self.due {
             self.due = Instant::now() + PERIOD;
-            self.console.status(0, self.line(tally, receivers()));
+            self.console
+                .status(0, self.line(tally, self.receivers.last()));
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args, console: &Console) -> Result<()> {
     let mut transmission = Transmission {
         args,
         console,
-        status: Status::new(frames(args, source.as_ref()), console),
+        status: Status::new(&args.name, frames(args, source.as_ref()), console),
         source,
         outlet: Outlet::new(sender, meta, transform),
         lost: false,
@@ -161,7 +161,7 @@ impl Transmission<'_> {
 
     fn tick(&mut self) {
         if let Some(status) = &mut self.status {
-            status.tick(&self.tally, || self.outlet.receivers());
+            status.tick(&self.tally);
         }
     }
 

@@ -88,7 +88,7 @@ pub struct ListedControl {
 pub fn list() -> io::Result<Listing> {
     let mut listing = Listing::default();
     let mut watched = Vec::new();
-    let locks = lock::All::read();
+    let locks = lock::All::default();
     for (name, _) in files()? {
         if is_temporary(&name) {
             continue;

@@ -1,6 +1,7 @@
 //! Open-file-description locks on single bytes of a segment (fcntl(2)): the kernel drops them with
 //! the process, however it dies, and sees them across containers. They need no bytes to be there.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -84,28 +85,30 @@ pub(crate) fn held(file: impl AsFd, at: usize) -> Result<bool, Errno> {
 /// not seen, and who never sleeps and holds several leases counts as often.
 pub(crate) fn receivers(file: impl AsFd, id: FileId, entries: usize, all: &All) -> usize {
     let owned = |entry: &usize| shared(&file, LEASES + entry) == Ok(true);
-    (0..entries)
-        .filter(owned)
-        .count()
-        .max(all.sharers(id, SLEEPERS))
+    let owned = (0..entries).filter(owned).count();
+    if shared(&file, SLEEPERS) != Ok(true) {
+        return owned;
+    }
+    owned.max(all.sharers(id, SLEEPERS))
 }
 
 /// Bytes of a list of locks, some 60 for each.
 const MOST_OF_LOCKS: u64 = 256 << 10;
 
 /// All locks on files, as the kernel tells everybody (`proc_locks(5)`); none if there is no /proc.
-/// Anybody may take very many, so no more than the first few thousand.
-#[derive(Debug)]
-pub(crate) struct All(String);
+/// Anybody may take very many, so no more than the first few thousand. They are read when they are
+/// first needed: the kernel first waits until nobody changes a lock, for 5 to 10 ms.
+#[derive(Debug, Default)]
+pub(crate) struct All(OnceCell<String>);
 
 impl All {
-    pub(crate) fn read() -> Self {
+    fn read() -> String {
         let mut text = String::new();
         if let Ok(file) = File::open("/proc/locks") {
             // What was read before an error counts, too.
             let _ = file.take(MOST_OF_LOCKS).read_to_string(&mut text);
         }
-        Self(text)
+        text
     }
 
     /// How many share the lock on a byte of a file.
@@ -125,7 +128,11 @@ impl All {
             let last = last.parse().unwrap_or(usize::MAX);
             of == file && (first..=last).contains(&byte)
         };
-        self.0.lines().filter(shares).count()
+        self.0
+            .get_or_init(Self::read)
+            .lines()
+            .filter(shares)
+            .count()
     }
 }
 
@@ -221,7 +228,7 @@ mod tests {
             8: POSIX  ADVISORY  READ 99 00:1a:7 16 16\n\
             9: FLOCK  ADVISORY  WRITE 99 00:1a:7 0 EOF\n\
             nonsense\n";
-        let all = All(text.to_owned());
+        let all = All(text.to_owned().into());
         let id = |minor, inode| FileId::new(libc::makedev(0, minor), inode);
         assert_eq!(all.sharers(id(0x1a, 7), 16), 3);
         assert_eq!(all.sharers(id(0x1a, 7), 17), 3);
