@@ -24,7 +24,7 @@ mod console;
 mod event;
 mod exit;
 mod input;
-#[cfg(late)]
+#[cfg_attr(not(late), path = "late/linked.rs")]
 mod late;
 mod parse;
 mod picture;

@@ -7,6 +7,8 @@ use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
 use opencv::core::{DataType, Mat, MatTraitConst, VecN};
 use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
+use crate::late;
+
 /// A frame to be shown, which shares its pixels with whatever else has them.
 pub(crate) struct Picture {
     pixels: Arc<dyn AsRef<[u8]> + Send + Sync>,
@@ -25,14 +27,8 @@ impl Picture {
 
 /// Has OpenCV's encoders and decoders loaded, which takes a tenth of a second the first time: to be
 /// called before any of them, and before a stream begins that must not wait for it.
-#[cfg_attr(
-    not(late),
-    expect(clippy::unnecessary_wraps, reason = "as with late libraries")
-)]
 pub(crate) fn load_codecs() -> Result<()> {
-    #[cfg(late)]
-    crate::late::load("opencv_imgcodecs")?;
-    Ok(())
+    late::load("opencv_imgcodecs")
 }
 
 /// Pixels as an image to read, without a copy.

@@ -32,6 +32,8 @@ use ffmpeg_sys_the_third::{
 };
 use nix::libc::{self, c_int};
 
+use crate::late;
+
 pub(crate) use self::io::Cancel;
 pub(crate) use self::picture::{Decoded, Picture, Wanted};
 pub(crate) use self::reader::Reader;
@@ -69,15 +71,10 @@ fn check(code: c_int) -> Result<c_int, Error> {
 /// Has FFmpeg's libraries loaded, which takes a twentieth of a second the first time, and silences
 /// their log: our errors carry the cause. To be called before anything else of them, and before a
 /// stream begins that must not wait for it.
-#[cfg_attr(
-    not(late),
-    expect(clippy::unnecessary_wraps, reason = "as with late libraries")
-)]
 pub(crate) fn load() -> anyhow::Result<()> {
-    #[cfg(late)]
     // Each after those that it needs, which may be where only this program looks.
     for library in ["avutil", "swscale", "avcodec", "avformat"] {
-        crate::late::load(library)?;
+        late::load(library)?;
     }
     // SAFETY: stores a number.
     unsafe { av_log_set_level(AV_LOG_QUIET) };

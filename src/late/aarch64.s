@@ -1,13 +1,7 @@
-/* A function of a library that is loaded late, by the procedure call standard for AArch64 (section 6). */
+/* Jumps and first calls by the procedure call standard for AArch64, section 6. */
 
-.macro late_function name, library
-    .section .text.late.\name, "ax", @progbits
-    .globl \name
-    .hidden \name
-    .type \name, @function
-    .p2align 2
-\name:
-    .cfi_startproc
+/* To where the function is, and at first to `shm_frame_late` with the record in x16. */
+.macro late_jump name
     adrp x16, .Lrecord.\name
     ldr x17, [x16, :lo12:.Lrecord.\name]
     br x17
@@ -15,12 +9,9 @@
     adrp x16, .Lrecord.\name
     add x16, x16, :lo12:.Lrecord.\name
     b shm_frame_late
-    .cfi_endproc
-    .size \name, . - \name
-    late_record \name, \library
 .endm
 
-/* The first call of each: finds the function, with the caller's arguments put aside, and goes there. x16 is the record. */
+/* Finds the function, with the caller's arguments put aside, and goes there. */
     .section .text.late, "ax", @progbits
     .type shm_frame_late, @function
     .p2align 2

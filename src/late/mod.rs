@@ -1,11 +1,11 @@
 //! Libraries that are loaded when one of their functions is first called.
 //!
-//! A program that is linked against OpenCV's imgcodecs and videoio and against FFmpeg loads some 250
-//! libraries before its first line, which takes a quarter of a second and 60 MB. Most of what the
-//! commands do needs none of them. GNU's linker and LLVM's have no option for it, so this defines
-//! every function of those libraries itself: a jump to an address, which is at first the address of
-//! what loads the library, finds the function, and writes its address there. It is what the dynamic
-//! linker does for a lazily bound function, a library at a time, and what
+//! A program that is linked against OpenCV's imgcodecs and videoio and against FFmpeg loads some
+//! 250 libraries before its first line: `docs/performance.md` says how long that takes. Most of
+//! what the commands do needs none of them. GNU's linker and LLVM's have no option for it, so this
+//! defines every function of those libraries itself: a jump to an address, which is at first the
+//! address of what loads the library, finds the function, and writes its address there. It is what
+//! the dynamic linker does for a lazily bound function, a library at a time, and what
 //! [Implib.so](https://github.com/yugr/Implib.so) generates. The linker finds each of them here
 //! first, and then needs the library no more (`--as-needed`, which rustc passes).
 //!
@@ -18,22 +18,24 @@
 //!
 //! | what | where |
 //! |---|---|
+//! | each function and each table, with what is known of it | `records.s` |
 //! | the jump, and what keeps the caller's arguments | `x86_64.s`, `aarch64.s` |
-//! | what is known of each function and table | `records.s` |
 //! | loads a library, finds a function | this file |
+//! | the same where everything is linked | `linked.rs` |
 //!
 //! On other processors, in a build for another machine, with libraries from elsewhere, and with
 //! `SHM_FRAME_LINK` set, everything is linked as usual, and `load` has nothing to do.
 #![expect(unsafe_code, reason = "the dynamic linker's work")]
 
 use std::arch::global_asm;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::{process, ptr};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use nix::libc;
+use libloading::os::unix::{Library, RTLD_LAZY};
 
 use crate::stdio;
 
@@ -58,12 +60,12 @@ global_asm!(
     options(raw)
 );
 
-/// A function, by `late_record`.
+/// A function, by `late_function`.
 #[repr(C)]
 struct Record {
     /// Where its callers go: at first to what calls `shm_frame_late_find`.
     function: AtomicPtr<c_void>,
-    name: *const c_char,
+    name: Text,
     /// Which of `NAMES` has it.
     library: usize,
 }
@@ -71,29 +73,32 @@ struct Record {
 /// A table of virtual functions, by `late_table`. Objects that the bindings copy point to it.
 #[repr(C)]
 struct Table {
-    here: *mut u8,
-    name: *const c_char,
+    here: AtomicPtr<u8>,
+    name: Text,
     /// Bytes.
     size: usize,
     library: usize,
 }
 
-// The names and sizes are those that `records.s` defines these with.
+/// A constant text of `records.s`.
+#[repr(transparent)]
+struct Text(*const c_char);
+
+// SAFETY: the text is never written.
+unsafe impl Sync for Text {}
+
+impl Text {
+    fn get(&self) -> &'static CStr {
+        // SAFETY: all that there are point to an `.asciz` of `records.s`.
+        unsafe { CStr::from_ptr(self.0) }
+    }
+}
+
 unsafe extern "C" {
+    /// As many as `late.s` has lines for.
     #[link_name = "shm_frame_late_tables"]
     safe static ALL_TABLES: [Table; TABLES];
 }
-
-// SAFETY: the pointers are to constants, and to room that is written once, before anything uses it.
-unsafe impl Sync for Table {}
-
-/// A library that is loaded, as `dlopen` returns it.
-struct Library(*mut c_void);
-
-// SAFETY: dlsym may be called by any thread with any library: POSIX has it thread-safe.
-unsafe impl Send for Library {}
-// SAFETY: as above.
-unsafe impl Sync for Library {}
 
 /// Has a library loaded now, by its name as for the linker.
 ///
@@ -107,11 +112,10 @@ pub(crate) fn load(name: &str) -> Result<()> {
 }
 
 /// Called by `shm_frame_late`, once for each function: where it is. If two threads call a function
-/// for the first time at once, both find the same.
-// No other function has this name.
+/// for the first time at once, both find the same. No other function has this name.
 #[unsafe(no_mangle)]
 extern "C" fn shm_frame_late_find(record: &Record) -> *mut c_void {
-    let found = library(record.library).and_then(|library| find(library.0, record.name));
+    let found = library(record.library).and_then(|library| find(library, record.name.get()));
     let found = found.unwrap_or_else(|error| {
         stdio::warn(&format!("{error:#}"));
         process::exit(1)
@@ -120,7 +124,7 @@ extern "C" fn shm_frame_late_find(record: &Record) -> *mut c_void {
     found
 }
 
-/// A library of `NAMES`, with its tables in place.
+/// A library of `NAMES`, with its tables in place. It is never unloaded.
 fn library(number: usize) -> Result<&'static Library> {
     static LIBRARIES: [OnceLock<Result<Library>>; NAMES.len()] =
         [const { OnceLock::new() }; NAMES.len()];
@@ -130,61 +134,46 @@ fn library(number: usize) -> Result<&'static Library> {
 
 fn open(number: usize) -> Result<Library> {
     let (file, _) = NAMES[number];
-    // SAFETY: the name ends with a 0. The library's initialization is what would have run at the
-    // program's start.
-    let library = Library(unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_LAZY) });
-    if library.0.is_null() {
-        return Err(told());
-    }
+    let name = OsStr::from_bytes(file.to_bytes());
+    // SAFETY: the library's initialization is what would have run at the program's start.
+    let library = unsafe { Library::open(Some(name), RTLD_LAZY) }.map_err(|error| said(&error))?;
     // Of OpenCV's core: that which is linked is the one that the library has. Another one in the
     // same process would get this one's images.
-    let core = c"_ZN2cv3MatC1Ev".as_ptr();
-    if let (Ok(here), Ok(there)) = (find(libc::RTLD_DEFAULT, core), find(library.0, core)) {
+    let core = c"_ZN2cv3MatC1Ev";
+    if let (Ok(here), Ok(there)) = (find(&Library::this(), core), find(&library, core)) {
         ensure!(
             here == there,
             "{}: is another OpenCV's than the one that is linked: build it again, with SHM_FRAME_LINK=1",
-            file.to_string_lossy()
+            name.display()
         );
     }
     for table in ALL_TABLES.iter().filter(|table| table.library == number) {
-        let found = find(library.0, table.name)?;
+        let found = find(&library, table.name.get())?;
+        let here = table.here.load(Ordering::Relaxed);
         // SAFETY: the library has this table with this size, and it is constant; the room here is
         // as large. Nothing reads it before this: who has an object with such a table got it of a
         // function of this library. The dynamic linker does the same for a program that is not
         // position-independent (R_X86_64_COPY).
-        unsafe { ptr::copy_nonoverlapping(found.cast(), table.here, table.size) };
+        unsafe { ptr::copy_nonoverlapping(found.cast(), here, table.size) };
     }
     Ok(library)
 }
 
-fn find(library: *mut c_void, name: *const c_char) -> Result<*mut c_void> {
-    // SAFETY: the library is one that is never unloaded, or RTLD_DEFAULT, and the name ends with a
-    // 0.
-    let found = unsafe { libc::dlsym(library, name) };
-    if found.is_null() {
-        return Err(told());
-    }
-    Ok(found)
+/// The address of what a library has by this name.
+fn find(library: &Library, name: &CStr) -> Result<*mut c_void> {
+    // SAFETY: the address of anything may be looked at as one; who calls it knows what it is.
+    let symbol = unsafe { library.get::<*mut c_void>(name.to_bytes_with_nul()) };
+    Ok(symbol.map_err(|error| said(&error))?.as_raw_ptr())
 }
 
-/// Why dlopen or dlsym failed.
-fn told() -> anyhow::Error {
-    // SAFETY: has no conditions.
-    let reason = unsafe { libc::dlerror() };
-    if reason.is_null() {
-        return anyhow!("a library lacks a function");
-    }
-    // SAFETY: this is a text with its 0 until this thread's next call.
-    let reason = unsafe { CStr::from_ptr(reason) };
-    anyhow!(
-        "{}: install the library that this was built with, or build it again",
-        reason.to_string_lossy()
-    )
+/// What the dynamic linker said.
+fn said(error: &libloading::Error) -> anyhow::Error {
+    anyhow!("{error}: install the library that this was built with, or build it again")
 }
 
 #[cfg(test)]
 mod tests {
-    use nix::libc::c_int;
+    use std::ffi::c_int;
 
     use super::*;
 

@@ -1,16 +1,26 @@
-/* What `late` in Rust reads: `Record` and `Table`. */
+/* What is loaded late, in words that both assemblers know. */
+/* `late_jump` and `shm_frame_late` are the processor's. */
 
-.macro late_record name, library
+/* A function, and `late::Record`: where its callers go, its name, its library. */
+.macro late_function name, library
+    .section .text.late.\name, "ax", @progbits
+    .globl \name
+    .hidden \name
+    .type \name, @function
+    .p2align 2
+\name:
+    .cfi_startproc
+    late_jump \name
+    .cfi_endproc
+    .size \name, . - \name
     .section .data.rel.late.\name, "aw", @progbits
     .p2align 3
 .Lrecord.\name:
     .quad .Lfirst.\name, .Ltext.\name, \library
-    .section .rodata.late.\name, "a", @progbits
-.Ltext.\name:
-    .asciz "\name"
+    late_text \name
 .endm
 
-/* A table of virtual functions: room for it, which is filled when the library is loaded. */
+/* A table of virtual functions: room for it, filled with the library, and `late::Table`. */
 .macro late_table name, size, library
     .section .bss.late.\name, "aw", @nobits
     .globl \name
@@ -20,11 +30,15 @@
 \name:
     .zero \size
     .size \name, . - \name
+    .section .data.rel.late_tables, "aw", @progbits
+    .quad \name, .Ltext.\name, \size, \library
+    late_text \name
+.endm
+
+.macro late_text name
     .section .rodata.late.\name, "a", @progbits
 .Ltext.\name:
     .asciz "\name"
-    .section .data.rel.late_tables, "aw", @progbits
-    .quad \name, .Ltext.\name, \size, \library
 .endm
 
     .section .data.rel.late_tables, "aw", @progbits

@@ -1,22 +1,14 @@
-/* A function of a library that is loaded late, by the System V ABI for AMD64 (section 3.2). */
+/* Jumps and first calls by the System V ABI for AMD64, section 3.2. */
 
-.macro late_function name, library
-    .section .text.late.\name, "ax", @progbits
-    .globl \name
-    .hidden \name
-    .type \name, @function
-\name:
-    .cfi_startproc
+/* To where the function is, and at first to `shm_frame_late` with the record in r11. */
+.macro late_jump name
     jmpq *.Lrecord.\name(%rip)
 .Lfirst.\name:
     leaq .Lrecord.\name(%rip), %r11
     jmp shm_frame_late
-    .cfi_endproc
-    .size \name, . - \name
-    late_record \name, \library
 .endm
 
-/* The first call of each: finds the function, with the caller's arguments put aside, and goes there. r11 is the record. */
+/* Finds the function, with the caller's arguments put aside, and goes there. */
     .section .text.late, "ax", @progbits
     .type shm_frame_late, @function
 shm_frame_late:

@@ -32,7 +32,7 @@ pub(super) struct Status {
     receivers: Counter,
 }
 
-/// Counts the receivers, beside the sending: the kernel may take 10 ms to tell.
+/// Counts the receivers, beside the sending: the kernel takes its time to tell.
 struct Counter {
     ask: SyncSender<()>,
     last: Arc<AtomicUsize>,

@@ -7,11 +7,11 @@
 //!
 //! | you want to | use |
 //! |---|---|
-//! | send pixels that you have | [`Sender::publish`], [`publish_with`](Sender::publish_with) for what you know of them besides |
-//! | write pixels where they are sent from | [`Sender::loan`]; [`into_loan`](Sender::into_loan) without a borrow |
-//! | wait for the next frame | [`Receiver::wait`]; [`wait_any`](Receiver::wait_any) for several streams |
-//! | read a frame in place | [`Receiver::lease`]; [`lease_owned`](Receiver::lease_owned) to keep it, or in another thread |
-//! | have a frame for yourself | [`Receiver::copy`], [`copy_to_slice`](Receiver::copy_to_slice) |
+//! | send pixels that you have | [`Sender::publish`], [`Sender::publish_with`] |
+//! | write pixels where they are sent from | [`Sender::loan`], [`Sender::into_loan`] |
+//! | wait for the next frame | [`Receiver::wait`], [`Receiver::wait_any`] |
+//! | read a frame in place | [`Receiver::lease`], [`Receiver::lease_owned`] |
+//! | have a frame for yourself | [`Receiver::copy`], [`Receiver::copy_to_slice`] |
 //! | start the two sides in any order, and restart them | [`Follower`] |
 //! | wait in an event loop, as tokio's | [`Notifier`] |
 //! | end a wait from another thread | [`Canceller`] |
@@ -72,8 +72,10 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | `i * stride`, for each slot `i` | 24 bytes of header, the pixels, then from the next multiple of 8 on the sender's own bytes |
+//! | `i * stride`, for each slot `i` | 24 bytes of header, pixels, the sender's own bytes |
 //! | the last 4096 | the control page |
+//!
+//! The sender's own bytes begin at the next multiple of 8.
 //!
 //! The header, [`FrameHeader`], is the whole of what older programs know, and slot 0 all that they
 //! see. `docs/format.md` has every offset of the control page.

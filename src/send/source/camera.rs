@@ -13,10 +13,10 @@ use rustix::time::{ClockId, clock_gettime};
 use shm_frame::{Shape, Size};
 
 use super::{Next, SLICE, Source, cameras, frames_per_second};
-use crate::picture;
 use crate::send::args::Rate;
 use crate::send::capture;
 use crate::send::outlet::{Outlet, Written};
+use crate::{late, picture};
 
 /// How long to wait for a frame: some cameras need seconds to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,8 +73,7 @@ impl Camera {
     ) -> Result<(Self, String)> {
         probe(path)?;
         picture::load_codecs()?;
-        #[cfg(late)]
-        crate::late::load("opencv_videoio")?;
+        late::load("opencv_videoio")?;
         let mut capture = VideoCapture::from_file(path, videoio::CAP_V4L2)?;
         if !capture.is_opened()? {
             bail!("is no camera that OpenCV can read, or another program has it");

@@ -262,8 +262,8 @@ pub(crate) fn is_picture(path: &Path) -> bool {
     }
 }
 
-/// Whether this is a picture that can be decoded. PNG and the usual films are known without OpenCV,
-/// which takes a tenth of a second to load.
+/// Whether this is a picture that can be decoded. PNG and the usual films are known without
+/// OpenCV's decoders, which are slow to load.
 fn can_read(path: &Path) -> bool {
     let mut head = Vec::new();
     // What cannot be read is told when it is opened.
