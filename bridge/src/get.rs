@@ -260,7 +260,7 @@ impl Getting<'_> {
             .express(true)
             .timeout(PATIENCE)
             .wait()
-            .map_err(|error| anyhow!("cannot ask {}: {}", self.args.key, text_of(&error)))?;
+            .map_err(|error| self.cannot_ask(&error))?;
         let Ok(reply) = replies.recv() else {
             return Ok(None);
         };
@@ -289,7 +289,7 @@ impl Getting<'_> {
                 }
             })
             .wait()
-            .map_err(|error| anyhow!("cannot ask {}: {}", self.args.key, text_of(&error)))
+            .map_err(|error| self.cannot_ask(&error))
     }
 
     fn tell_met(&self, offset: Offset, answer: Answer, carries: Option<u64>) -> Result<()> {
@@ -352,16 +352,52 @@ impl Getting<'_> {
             }
             match self.inbox.next(gone, TICK) {
                 Some(arrived) => self.take(arrived, begun)?,
-                None => {
-                    if let Some(sender) = &mut self.sender {
-                        sender.tend()?;
-                    }
-                }
+                None => self.tend()?,
             }
             self.tick()?;
         }
+        self.finish(begun)?;
+        // Which the other end waits for.
         drop(subscriber);
         Ok(())
+    }
+
+    /// Takes the frames of a sender that is gone: the news of its end overtakes them.
+    fn finish(&mut self, begun: Reading) -> Result<()> {
+        let session = self.tally.last.as_ref().map(|(last, _)| last.session);
+        // The answer has the least priority, too: it comes after all frames that were put before.
+        let answers = self
+            .session
+            .get(wire::clock(&self.args.key))
+            .payload(self.question(0).encode())
+            .priority(Priority::Background)
+            .timeout(PATIENCE)
+            .wait()
+            .map_err(|error| self.cannot_ask(&error))?;
+        let mut is_over = false;
+        while self.goes_on() {
+            match self.inbox.rest(TICK / 10) {
+                Some(arrived) if arrived.is_of(session) => self.take(arrived, begun)?,
+                // Another sender's: whoever subscribes gets it again.
+                Some(_) => break,
+                None if is_over => break,
+                None => self.tend()?,
+            }
+            // The link is gone, or an answer is there, or there will be none.
+            is_over = !self.is_linked() || !matches!(answers.try_recv(), Ok(None));
+        }
+        Ok(())
+    }
+
+    fn tend(&mut self) -> Result<()> {
+        if let Some(sender) = &mut self.sender {
+            sender.tend()?;
+        }
+        Ok(())
+    }
+
+    fn cannot_ask(&self, error: &zenoh::Error) -> anyhow::Error {
+        anyhow!("cannot ask {}: {}", self.args.key, text_of(error))
     }
 
     /// Ends the segment, as the other end's did.

@@ -15,6 +15,16 @@ pub(crate) struct Arrived {
     pub sample: Sample,
 }
 
+impl Arrived {
+    /// Whether it is a frame of that session, as far as known.
+    pub(crate) fn is_of(&self, session: Option<u64>) -> bool {
+        match (&self.attachment, session) {
+            (Ok(attachment), Some(session)) => attachment.session == session,
+            _ => true,
+        }
+    }
+}
+
 /// What was counted since this end subscribed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
@@ -203,6 +213,15 @@ impl Inbox {
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.newest.take()
+    }
+
+    /// The newest frame, of whatever sender, once there is one; `None`: not in time.
+    pub(crate) fn rest(&self, time: Duration) -> Option<Arrived> {
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(self.state(), time, |state| state.newest.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
         state.newest.take()
     }
 }

@@ -543,12 +543,31 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Waits until somebody subscribes, for so long at most.
     fn wait_wanted(&self, time: Duration) -> bool {
+        self.wait_until(true, time)
+    }
+
+    /// Waits until nobody does.
+    fn wait_unwanted(&self, time: Duration) {
+        self.wait_until(false, time);
+    }
+
+    fn wait_until(&self, goal: bool, time: Duration) -> bool {
         let guard = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self
             .changed
-            .wait_timeout_while(guard, time, |wanted| !*wanted);
+            .wait_timeout_while(guard, time, |wanted| *wanted != goal);
         *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// How many receivers asked a short while ago.
+    fn recent(&self) -> usize {
+        let receivers = self.receivers();
+        let recent = receivers
+            .values()
+            .filter(|reported| reported.at.elapsed() < RECENT);
+        recent.count()
     }
 
     fn receivers(&self) -> MutexGuard<'_, BTreeMap<u64, Reported>> {
@@ -669,7 +688,7 @@ impl Outlet {
         token.map_err(|error| anyhow!("cannot publish {}: {}", self.alive, text_of(&error)))
     }
 
-    /// Ends the session, after what is in its queue.
+    /// Ends the session, after what is on its way: zenoh would cut off what it is just writing.
     fn close(self) -> Arc<Shared> {
         let Self {
             token,
@@ -678,7 +697,12 @@ impl Outlet {
             shared,
             ..
         } = self;
-        drop((token, publisher));
+        drop(token);
+        // `get` has all frames before it no longer subscribes. Others may never do that.
+        if shared.recent() > 0 {
+            shared.wait_unwanted(LEASE);
+        }
+        drop(publisher);
         // If it cannot be closed, the other end notices all the same.
         let _ = session.close().wait();
         shared.set_wanted(false);
@@ -724,14 +748,14 @@ impl Tally {
     }
 
     fn state(&self, outlet: Option<&Outlet>) -> PutState {
-        let (mut arrived, mut lost, mut receivers) = (0, 0, 0);
+        let (mut arrived, mut lost) = (0, 0);
         if let Some(outlet) = outlet {
             for reported in outlet.shared.receivers().values() {
                 arrived += reported.arrived;
                 lost += reported.lost;
-                receivers += usize::from(reported.at.elapsed() < RECENT);
             }
         }
+        let receivers = outlet.map_or(0, |outlet| outlet.shared.recent());
         PutState {
             asked: self.asked,
             arrived,

@@ -80,6 +80,32 @@ fn a_link_that_is_fast_enough_is_no_matter() {
 }
 
 #[test]
+fn the_last_frame_of_a_slow_link_arrives_though_its_sender_is_gone() {
+    if !needs(MACHINES) {
+        return;
+    }
+    let (robot, desk) = (Machine::new(), Machine::new());
+    let cable = Cable::between(&robot, &desk, 1);
+    let name = TestName::new("last");
+    // 0.9 MB, which zenoh takes at once, and the link in 0.4 s.
+    let mut sender = robot.role("send 640x480x3 1 1", &name);
+    sender.wait_for("sent 1");
+    cable.limit("20mbit");
+    let mut get = desk.bridge(&name, GET);
+    // The program ends, or the sender alone.
+    let mut put = robot.bridge(&name, &format!("{PUT} --count 1"));
+    put.ends_with(0);
+    get.wait_for_events("gone", 1);
+    assert_eq!(get.events("got").len(), 1, "{}", get.stdout());
+    let mut put = robot.bridge(&name, PUT);
+    put.wait_for_events("put", 1);
+    sender.kill();
+    get.wait_for_events("gone", 2);
+    assert_eq!(get.events("got").len(), 2, "{}", get.stdout());
+    assert_eq!(number(&get.summary(), "lost"), 0);
+}
+
+#[test]
 fn large_frames_cross_one_gigabit_where_zenohs_own_settings_lose_them_all() {
     if !needs(MACHINES) {
         return;
