@@ -4,13 +4,12 @@
 //! Programs read these lines: fields may be added, but never removed or renamed.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
 use shm_frame::{Frame, Name, Order};
 
-use crate::units::{ms, unix_ms};
+use crate::units::{Quantiles, ms, unix_ms};
 
 /// A line of `shm-send --json`.
 #[derive(Debug, Serialize)]
@@ -343,28 +342,5 @@ pub(crate) fn order_name(order: Order) -> &'static str {
     match order {
         Order::Bgr => "bgr",
         Order::Rgb => "rgb",
-    }
-}
-
-/// How many times of one kind spread, in ms.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Quantiles {
-    /// The shortest.
-    pub min: f64,
-    /// Half are not longer.
-    pub p50: f64,
-    /// 99 of 100 are not longer.
-    pub p99: f64,
-    /// The longest.
-    pub max: f64,
-}
-
-impl fmt::Display for Quantiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { min, p50, p99, max } = self;
-        write!(
-            f,
-            "min {min:.3}, p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms"
-        )
     }
 }

@@ -8,13 +8,12 @@
 //! | every line of `--json` | `event` |
 //! | what to do about an error of the library | `remedy` |
 //! | exit codes | `exit` |
-//! | signals | `stop` |
 //! | files and pipes, read so that a signal can end it | `input` |
-//! | numbers with units, and how times spread | `units` |
 //! | values of flags that both commands have | `parse` |
 //! | what TAB completes | `complete` |
 //! | libraries that are loaded when they are first called | `late` |
 //! | frames as OpenCV's images | `picture` |
+//! | signals; numbers with units, and how times spread | `crates/programs` |
 //! | a window | `window` |
 //! | the bottom of a terminal: a picture, a status line, keys | `terminal` |
 
@@ -33,8 +32,8 @@ pub mod recv;
 mod remedy;
 pub mod send;
 mod stdio;
-mod stop;
 mod terminal;
-mod units;
 mod visible;
 mod window;
+
+use shm_frame_programs::{stop, units};

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use shm_frame::{Order, Shape};
 
-use crate::tally::Quantiles;
+use crate::units::Quantiles;
 
 /// A line of `shm-bridge put --json`.
 #[derive(Debug, Serialize)]

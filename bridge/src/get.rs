@@ -19,9 +19,10 @@ use crate::event::{ClockState, GetLine, GetState};
 use crate::inbox::{Arrived, Counts, Inbox};
 use crate::jpeg::Decoder;
 use crate::link::{self, text_of};
+use crate::rate::{bit_rate, bits};
 use crate::report::{Console, remedy};
 use crate::stop;
-use crate::tally::{Pace, Spread, bit_rate, bits, counted, duration_ms, ms, rounded};
+use crate::units::{Pace, Spread, counted, duration_ms, ms, rounded};
 use crate::wire::{self, Answer, Attachment, Question};
 
 /// How often to look at everything else; a sender wants to be tended as often.
@@ -105,7 +106,7 @@ impl Tally {
             got: 0,
             discarded: 0,
             delays: Spread::new(),
-            pace: Pace::new(),
+            pace: Pace::default(),
             last: None,
             offset: None,
         }
@@ -126,7 +127,7 @@ impl Tally {
             lost,
             overtaken,
             discarded: self.discarded,
-            fps: rounded(self.pace.per_second()),
+            fps: rounded(self.pace.fps()),
             clock: self.offset.map(clock_state),
         }
     }
@@ -450,7 +451,7 @@ impl Getting<'_> {
         let delay_ns = now.monotonic_ns.saturating_sub(begun_here);
         let found = begun_here < begun.monotonic_ns;
         self.tally.got += 1;
-        self.tally.pace.add();
+        self.tally.pace.add(Instant::now());
         self.tally.offset = Some(offset);
         if !found {
             self.tally.delays.add(delay_ns);

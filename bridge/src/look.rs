@@ -6,8 +6,8 @@ use anyhow::Result;
 use shm_frame::{Error, Name, Receiver, Shape, Waited};
 
 use crate::jpeg::Encoder;
+use crate::rate::bits;
 use crate::stop;
-use crate::tally::bits;
 
 /// How long to look for more than one frame, which tells the rate.
 const PATIENCE: Duration = Duration::from_millis(500);

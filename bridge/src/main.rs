@@ -13,7 +13,8 @@
 //! | the clocks of two machines | `clock` |
 //! | `--jpeg` | `jpeg` |
 //! | lines of text and JSON | `report`, `event` |
-//! | the end | `stop` |
+//! | rates in bits/s | `rate` |
+//! | the end by a signal; numbers for people | `crates/programs` |
 
 mod args;
 mod clock;
@@ -24,9 +25,8 @@ mod jpeg;
 mod link;
 mod look;
 mod put;
+mod rate;
 mod report;
-mod stop;
-mod tally;
 mod wire;
 
 use std::io;
@@ -34,6 +34,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use shm_frame_programs::{stop, units};
 
 use crate::args::{Args, Command};
 

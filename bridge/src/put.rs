@@ -22,9 +22,10 @@ use crate::event::{PutLine, PutState};
 use crate::jpeg::Encoder;
 use crate::link::{self, LEASE, text_of};
 use crate::look::Look;
+use crate::rate::{bit_rate, bits};
 use crate::report::{Console, remedy};
 use crate::stop;
-use crate::tally::{Pace, Spread, bit_rate, bits, counted, duration_ms, rounded};
+use crate::units::{Pace, Spread, counted, duration_ms, rounded};
 use crate::wire::{self, Answer, Attachment, Question};
 
 /// How often to look at everything else.
@@ -731,7 +732,7 @@ impl Tally {
             skipped: 0,
             discarded: 0,
             times: Spread::new(),
-            pace: Pace::new(),
+            pace: Pace::default(),
             watch: Watch::new(),
             slowest: u64::MAX,
         }
@@ -741,7 +742,7 @@ impl Tally {
         self.bytes += bytes as u64;
         self.times
             .add(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
-        self.pace.add();
+        self.pace.add(Instant::now());
         self.watch.bytes += bytes as u64;
         self.watch.frames += 1;
         self.watch.busy += time;
@@ -764,7 +765,7 @@ impl Tally {
             skipped: self.skipped,
             discarded: self.discarded,
             bytes: self.bytes,
-            fps: rounded(self.pace.per_second()),
+            fps: rounded(self.pace.fps()),
         }
     }
 }
