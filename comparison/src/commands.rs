@@ -20,8 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Commands {
     /// From exec of shm-send until its first frame was received.
     pub first_sent: Vec<f64>,
-    /// From exec to exit of a program that loads the same libraries of OpenCV and does nothing.
-    pub loading: Vec<f64>,
+    /// From exec to exit of shm-recv --list, while the segment has no receiver, and one that
+    /// sleeps.
+    pub lists: Vec<f64>,
+    pub lists_sleepers: Vec<f64>,
     /// From attaching until shm-recv had a frame, in periods of the sender.
     pub first_received: Vec<f64>,
     /// From exec of shm-recv until then.
@@ -40,17 +42,11 @@ pub struct Commands {
 pub const CROWD: usize = 256;
 pub const FEW: usize = 32;
 
-/// `directory`: where the two commands are. `peers`: where the program is that does nothing.
-pub fn measure(directory: &Path, peers: &Path, repeats: u32) -> Result<Commands> {
+/// `directory`: where the two commands are.
+pub fn measure(directory: &Path, repeats: u32) -> Result<Commands> {
     let mut commands = Commands::default();
     for _ in 0..repeats {
         starts(directory, &mut commands)?;
-        let begin = Instant::now();
-        let loaded = Command::new(peers.join("loads_opencv")).status()?;
-        if !loaded.success() {
-            return Err(format!("loads_opencv: {loaded}").into());
-        }
-        commands.loading.push(ms(begin.elapsed()));
     }
     attach(&mut commands)?;
     list(&mut commands)?;
@@ -79,6 +75,8 @@ fn starts(directory: &Path, commands: &mut Commands) -> Result<()> {
         return Err("shm-send sent nothing".into());
     }
     commands.first_sent.push(ms(begin.elapsed()));
+    drop(receiver);
+    commands.lists.push(lists(directory)?);
 
     let begin = Instant::now();
     let mut receiver = Running(
@@ -109,10 +107,24 @@ fn starts(directory: &Path, commands: &mut Commands) -> Result<()> {
             break;
         }
     }
+    commands.lists_sleepers.push(lists(directory)?);
     for process in [&sender, &receiver] {
         commands.resident.push(resident(process.0.id(), &name)?);
     }
     Ok(())
+}
+
+/// How long `shm-recv --list` takes, in ms.
+fn lists(directory: &Path) -> Result<f64> {
+    let begin = Instant::now();
+    let listed = Command::new(directory.join("shm-recv"))
+        .arg("--list")
+        .stdout(Stdio::null())
+        .status()?;
+    if !listed.success() {
+        return Err(format!("shm-recv --list: {listed}").into());
+    }
+    Ok(ms(begin.elapsed()))
 }
 
 fn attach(commands: &mut Commands) -> Result<()> {

@@ -121,11 +121,7 @@ fn run(args: &Args) -> Result<()> {
     }
     let commands = match args.only {
         Some(_) => None,
-        None => Some(commands::measure(
-            &args.commands,
-            &args.peers,
-            args.repeats(),
-        )?),
+        None => Some(commands::measure(&args.commands, args.repeats())?),
     };
     let targets = targets::judge(&tables, commands.as_ref());
     if let Some(commands) = &commands {

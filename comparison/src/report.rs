@@ -92,9 +92,10 @@ pub fn print_commands(commands: &Commands) {
             "shm-send, from exec to its first frame, ms",
             &commands.first_sent,
         ),
+        ("shm-recv --list, ms", &commands.lists),
         (
-            "a program that loads OpenCV and does nothing, ms",
-            &commands.loading,
+            "the same where a receiver sleeps, ms",
+            &commands.lists_sleepers,
         ),
         (
             "shm-recv, from exec to its first frame, ms",

@@ -245,7 +245,9 @@ impl Judge<'_> {
             AtMost(1.5),
         );
         let is = self.middle(|commands| &commands.first_sent);
-        self.say(9, "shm-send, from exec to a frame, ms", is, AtMost(100.0));
+        self.say(9, "shm-send, from exec to a frame, ms", is, AtMost(30.0));
+        let is = self.middle(|commands| &commands.lists);
+        self.say(9, "shm-recv --list, ms", is, AtMost(15.0));
         let is = self.middle(|commands| &commands.resident);
         self.say(
             9,
