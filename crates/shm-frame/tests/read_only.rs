@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::unistd::{ForkResult, fork};
-use shm_frame::{Error, Frame, Name, OwnedLease, Receiver, Sender, SenderOptions, Via, Waited};
+use shm_frame::{
+    Error, Frame, Name, Notifier, OwnedLease, Receiver, Sender, SenderOptions, Via, Waited,
+};
 use shm_frame_testing::frames::{self, Checked, command, create, number, signal_file, start};
 use shm_frame_testing::{
     PATIENCE, Program, Scratch, TestName, open, open_name, open_read_only, shape, wait_until,
@@ -207,21 +209,37 @@ fn a_viewer_reads_in_place_and_may_write_nothing() {
     assert!(viewer.can_lease());
     stream.send(1000);
     stream.assert_holds(&lease);
-    // Nothing of the segment is mapped for writing but what the sender of this process has.
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let of_viewer = format!("/dev/shm{}", name.as_str());
-    let mapped: Vec<_> = maps
-        .lines()
-        .filter(|line| line.ends_with(&of_viewer))
-        .collect();
-    let read = mapped.iter().filter(|line| line.contains(" r--s ")).count();
-    assert!(read >= 2, "{mapped:?}");
+    assert_eq!(mapped(&name), [0, 2]);
     let mut other = open_read_only(&name.name());
     stream.send(1);
     assert_eq!(
         other.copy(&mut pixels).unwrap().unwrap().number,
         stream.frame
     );
+}
+
+/// How many mappings the receivers of this process have of a segment: for writing, and for reading
+/// only. A sender maps its file before that has the name.
+fn mapped(name: &TestName) -> [usize; 2] {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let file = format!("/dev/shm{}", name.as_str());
+    let of_file = maps.lines().filter(|line| line.ends_with(&file));
+    let of_file: Vec<_> = of_file.collect();
+    ["rw-s", "r--s"].map(|access| {
+        let with_access = of_file.iter().filter(|line| line.contains(access));
+        with_access.count()
+    })
+}
+
+#[test]
+fn a_notifier_maps_nothing_for_writing() {
+    let name = TestName::new("notifier");
+    let _stream = Stream::new(&name, 4);
+    let _notifier = Notifier::new(&name.name()).unwrap();
+    wait_until("it has attached", || {
+        mapped(&name).iter().sum::<usize>() == 2
+    });
+    assert_eq!(mapped(&name), [0, 2]);
 }
 
 /// With frames that check themselves, in processes of their own.

@@ -98,7 +98,7 @@ impl Follower {
     pub(super) fn watching(name: &Name) -> Self {
         let options = ReceiverOptions {
             may_lease: false,
-            ..ReceiverOptions::new()
+            read_only: true,
         };
         Self::with_options(name, &options)
     }

@@ -21,8 +21,8 @@ const _: () = assert!(AFTERWARDS.as_millis() == 3 * LOOK.as_millis());
 /// and the event loops above them.
 ///
 /// News is a frame, a segment that appeared, and one that ended. A thread of the notifier's own
-/// waits for it; it leases nothing, and copies nothing. Take the frames with a [`Follower`] or a
-/// [`Receiver`](crate::Receiver) of your own: first [`clear`](Self::clear), then take all there is,
+/// waits for it; it leases nothing, copies nothing, and opens segments for reading only. Take the
+/// frames with a [`Follower`] or a [`Receiver`](crate::Receiver) of your own: first [`clear`](Self::clear), then take all there is,
 /// then wait for the descriptor again. In this order no news is lost. There may be nothing when you
 /// look: the descriptor becomes readable a second time shortly after a segment appeared or ended.
 ///
