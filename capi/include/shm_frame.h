@@ -205,7 +205,8 @@ int shmf_receiver_open(const char *name, const shmf_receiver_options *options,
  * number waits for ever.
  *
  * Frames are leased as long as there are lease entries: slots - 2 for all receivers together.
- * Beyond that, and where this user may not write the segment, they are copies. */
+ * Beyond that they are copies; and for the first 0.2 s where this process may only read the segment
+ * (SHMF_LEASED_READ_ONLY), or all the time if the sender is of version 0.1.0. */
 int shmf_receiver_receive(shmf_receiver *receiver, int64_t timeout_ns, const shmf_frame **frame);
 
 /* Ends the receive() that is going on, or else the next one. May be called from any thread and from
@@ -216,7 +217,8 @@ void shmf_receiver_cancel(const shmf_receiver *receiver);
 void shmf_receiver_destroy(shmf_receiver *receiver);
 
 /* false: another process truncated or overwrote the segment meanwhile, and parts of the frame were
- * read as zeros. Ask before using a result. */
+ * read as zeros; or it made this process lose a lease of a segment that it may only read, and parts
+ * were read of another frame. Ask before using a result. */
 bool shmf_frame_is_intact(const shmf_frame *frame);
 
 /* NULL is fine. */

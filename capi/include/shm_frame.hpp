@@ -193,7 +193,8 @@ public:
         return detail::elements<const T>(shape().format, frame_->pixels);
     }
     // false: another process truncated or overwrote the segment meanwhile, and parts were read as
-    // zeros. Ask before using a result.
+    // zeros; or it made this process lose a lease of a segment that it may only read, and parts
+    // were read of another frame. Ask before using a result.
     bool is_intact() const noexcept { return shmf_frame_is_intact(frame_.get()); }
     // All that is known of it.
     const shmf_frame& info() const noexcept { return *frame_; }

@@ -268,7 +268,7 @@ impl Frame {
     }
 
     /// Whether what was read is the frame: False if another process truncated or overwrote the
-    /// segment meanwhile.
+    /// segment meanwhile, or made this one lose a lease of a segment that it may only read.
     fn is_intact(&self, py: Python<'_>) -> PyResult<bool> {
         if self.out.is_some() {
             return Ok(true);
