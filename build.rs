@@ -16,8 +16,10 @@ use object::{Endianness, Object, ObjectSymbol, SymbolKind};
 const OPENCV: &[&str] = &["opencv5", "opencv4", "opencv"];
 
 /// What is loaded when it is first called: the names of the libraries, and of their pkg-config
-/// files. OpenCV's core and imgproc are linked: they are needed for every picture, and soon loaded.
-const LATE: [(&str, &[&str]); 6] = [
+/// files. Of OpenCV's, core comes first: `src/late` counts on it.
+const LATE: [(&str, &[&str]); 8] = [
+    ("opencv_core", OPENCV),
+    ("opencv_imgproc", OPENCV),
     ("opencv_imgcodecs", OPENCV),
     ("opencv_videoio", OPENCV),
     ("avutil", &["libavutil"]),
@@ -29,6 +31,10 @@ const LATE: [(&str, &[&str]); 6] = [
 /// How the functions of those libraries begin. What else they export is not theirs: copies of other
 /// libraries, or of inline functions.
 const THEIRS: [&str; 4] = ["_ZN2cv", "_ZNK2cv", "av", "sws"];
+
+/// How the tables of virtual functions of OpenCV's classes begin, and what is known of the types of
+/// these two: the bindings catch the one, and have classes that are derived from the other.
+const TABLES: [&str; 3] = ["_ZTVN2cv", "_ZTIN2cv9ExceptionE", "_ZTIN2cv9AlgorithmE"];
 
 /// With one of these set, the crates `opencv` and `ffmpeg-sys-the-third` may find other libraries,
 /// or static ones: then all is linked. So it is for who wants that, by the first.
@@ -130,7 +136,9 @@ fn write_late(to: &Path) -> Result<(), Box<dyn Error>> {
                 {
                     writeln!(functions, "late_function {name}, {number}")?;
                 }
-                SymbolKind::Data if name.starts_with("_ZTVN2cv") && size > 0 => {
+                SymbolKind::Data
+                    if TABLES.iter().any(|begin| name.starts_with(begin)) && size > 0 =>
+                {
                     writeln!(tables, "late_table {name}, {size}, {number}")?;
                 }
                 _ => {}

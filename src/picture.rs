@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
-use opencv::core::{DataType, Mat, MatTraitConst, VecN};
+use opencv::core::{DataType, LogLevel, Mat, MatTraitConst, VecN, set_log_level};
 use shm_frame::{Channels, Element, Format, Order, Shape, Size};
 
 use crate::late;
@@ -23,6 +23,17 @@ impl Picture {
     pub(crate) fn pixels(&self) -> &[u8] {
         (*self.pixels).as_ref()
     }
+}
+
+/// Has OpenCV's core and imgproc loaded, which takes a hundredth of a second, and silences their
+/// log: our errors carry the cause. To be called before anything else of OpenCV, and before a
+/// stream begins that must not wait for it.
+pub(crate) fn load() -> Result<()> {
+    for library in ["opencv_core", "opencv_imgproc"] {
+        late::load(library)?;
+    }
+    set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
+    Ok(())
 }
 
 /// Has OpenCV's encoders and decoders loaded, which takes a tenth of a second the first time: to be

@@ -449,7 +449,10 @@ fn who_needs_no_codec_loads_none() {
             );
         }
     }
-    assert!(loads(RECV, "--list", "opencv_core"));
+    for (program, args) in [(RECV, "--list"), (RECV, "--help"), (SEND, "--help")] {
+        assert!(!loads(program, args, "opencv_core"), "{program} {args}");
+    }
+    assert!(loads(SEND, "--count 1", "opencv_core"));
 }
 
 /// Breaks a library, by its name for the linker, for programs that look for libraries in `scratch`.
@@ -493,6 +496,8 @@ fn a_library_that_is_gone_is_an_error_before_anything_begins() {
             format!("--plot {}", path("plot.png")),
         ),
         ("opencv_imgcodecs", RECV, "--serve 127.0.0.1:0".to_owned()),
+        ("opencv_core", SEND, String::new()),
+        ("opencv_imgproc", RECV, String::new()),
         ("avformat", SEND, format!("--video {film}")),
         ("avformat", RECV, format!("--record {new}")),
         ("avcodec", SEND, format!("--video {film}")),

@@ -1,13 +1,14 @@
 //! Libraries that are loaded when one of their functions is first called.
 //!
-//! A program that is linked against OpenCV's imgcodecs and videoio and against FFmpeg loads some
-//! 250 libraries before its first line: `docs/performance.md` says how long that takes. Most of
-//! what the commands do needs none of them. GNU's linker and LLVM's have no option for it, so this
-//! defines every function of those libraries itself: a jump to an address, which is at first the
-//! address of what loads the library, finds the function, and writes its address there. It is what
-//! the dynamic linker does for a lazily bound function, a library at a time, and what
-//! [Implib.so](https://github.com/yugr/Implib.so) generates. The linker finds each of them here
-//! first, and then needs the library no more (`--as-needed`, which rustc passes).
+//! A program that is linked against OpenCV and FFmpeg loads some 250 libraries before its first
+//! line: `docs/performance.md` says how long that takes. `--help` and `--list` need none of them,
+//! and most of what else the commands do needs OpenCV's core and imgproc alone. GNU's linker and
+//! LLVM's have no option for it, so this defines every function of those libraries itself: a jump
+//! to an address, which is at first the address of what loads the library, finds the function, and
+//! writes its address there. It is what the dynamic linker does for a lazily bound function, a
+//! library at a time, and what [Implib.so](https://github.com/yugr/Implib.so) generates. The linker
+//! finds each of them here first, and then needs the library no more (`--as-needed`, which rustc
+//! passes).
 //!
 //! Nobody who calls sees a difference, except in time, and if the library is gone: a call cannot
 //! fail, so it ends the process then. So what calls one of the libraries calls [`load`] before,
@@ -124,6 +125,9 @@ extern "C" fn shm_frame_late_find(record: &Record) -> *mut c_void {
     found
 }
 
+/// OpenCV's core in `NAMES`.
+const CORE: usize = 0;
+
 /// A library of `NAMES`, with its tables in place. It is never unloaded.
 fn library(number: usize) -> Result<&'static Library> {
     static LIBRARIES: [OnceLock<Result<Library>>; NAMES.len()] =
@@ -137,13 +141,15 @@ fn open(number: usize) -> Result<Library> {
     let name = OsStr::from_bytes(file.to_bytes());
     // SAFETY: the library's initialization is what would have run at the program's start.
     let library = unsafe { Library::open(Some(name), RTLD_LAZY) }.map_err(|error| said(&error))?;
-    // Of OpenCV's core: that which is linked is the one that the library has. Another one in the
+    // Of OpenCV's core: the one that is loaded is the one that the library has. Another one in the
     // same process would get this one's images.
-    let core = c"_ZN2cv3MatC1Ev";
-    if let (Ok(here), Ok(there)) = (find(&Library::this(), core), find(&library, core)) {
+    let of_core = c"_ZN2cv3MatC1Ev";
+    if number != CORE
+        && let Ok(there) = find(&library, of_core)
+    {
         ensure!(
-            here == there,
-            "{}: is another OpenCV's than the one that is linked: build it again, with SHM_FRAME_LINK=1",
+            find(self::library(CORE)?, of_core)? == there,
+            "{}: is another OpenCV's than the one that this was built with: build it again, with SHM_FRAME_LINK=1",
             name.display()
         );
     }
@@ -175,12 +181,22 @@ fn said(error: &libloading::Error) -> anyhow::Error {
 mod tests {
     use std::ffi::c_int;
 
+    use opencv::core::{Mat, Size};
+    use opencv::imgproc;
+
     use super::*;
 
     unsafe extern "C" {
         /// FFmpeg's asprintf (libavutil/avstring.h).
         fn av_asprintf(format: *const c_char, ...) -> *mut c_char;
         fn av_free(text: *mut c_void);
+    }
+
+    #[test]
+    fn an_exception_of_opencv_is_an_error() {
+        let (mut to, size) = (Mat::default(), Size::new(8, 8));
+        let resized = imgproc::resize_def(&Mat::default(), &mut to, size);
+        assert_eq!(resized.unwrap_err().code, opencv::core::StsAssert);
     }
 
     #[test]

@@ -45,13 +45,13 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
-use opencv::core::{LogLevel, set_log_level};
 use shm_frame::Name;
 
 use crate::av::Container;
 use crate::console::{Console, Settings};
 use crate::event::RecvLine;
 use crate::exit;
+use crate::picture;
 use crate::recv::args::Args;
 use crate::recv::choice::Choice;
 use crate::recv::reception::Reception;
@@ -154,8 +154,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const LEAVE: Duration = Duration::from_secs(1);
 
 fn receive(args: &Args, settings: Settings) -> Result<()> {
-    // Silence OpenCV's log: our errors carry the cause.
-    set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
+    picture::load()?;
     stop::on_signals()?;
     let choice = Choice::of(&args.wanted())?;
     let server = args.serve.map(Server::start).transpose()?;

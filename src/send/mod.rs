@@ -30,10 +30,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
-use opencv::core::{LogLevel, set_log_level};
 
 use crate::console::{Console, Settings};
 use crate::exit;
+use crate::picture;
 use crate::remedy;
 use crate::send::args::Args;
 use crate::stop;
@@ -53,8 +53,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    // Silence OpenCV's log: our errors carry the cause.
-    set_log_level(LogLevel::LOG_LEVEL_SILENT)?;
+    picture::load()?;
     stop::on_signals()?;
     let settings = Settings {
         json: args.json,
