@@ -218,6 +218,28 @@ fn a_viewer_reads_in_place_and_may_write_nothing() {
     );
 }
 
+#[test]
+fn a_still_picture_is_told_again_when_it_can_be_leased() {
+    let name = TestName::new("still");
+    let mut stream = Stream::new(&name, 3);
+    stream.send(1);
+    let mut first = open(&name);
+    let mut viewer = open_read_only(&name.name());
+    let mut leased = |viewer: &mut Receiver| {
+        stream.sender.tend().unwrap();
+        viewer.wait(Duration::from_millis(10)).unwrap() == Waited::Frame
+            && viewer.lease().unwrap().is_some()
+    };
+    // The only entry is another's.
+    assert!(leased(&mut first));
+    for _ in 0..50 {
+        assert!(!leased(&mut viewer));
+    }
+    drop(first);
+    // Then it is the viewer's, and 0.2 s later the sender knows of it.
+    wait_until("it leases the picture", || leased(&mut viewer));
+}
+
 /// How many mappings the receivers of this process have of a segment: for writing, and for reading
 /// only. A sender maps its file before that has the name.
 fn mapped(name: &TestName) -> [usize; 2] {

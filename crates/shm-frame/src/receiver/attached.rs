@@ -84,6 +84,8 @@ pub(super) struct Attached {
     /// Taking the latest frame failed at this wake word: not again before it changes. Without a
     /// control page the word is 0, and changes after a pause.
     pub(super) failed_at: Option<u32>,
+    /// It could lease at the last look.
+    could_lease: bool,
 }
 
 /// A slot under a lease entry of this receiver's.
@@ -114,11 +116,13 @@ impl Attached {
             woken_from: None,
             ending: None,
             failed_at: None,
+            could_lease: false,
         };
         if may_lease {
             // At once, so that a receiver that comes early can lease.
             attached.own_entry();
         }
+        attached.could_lease = attached.can_lease();
         attached
     }
 
@@ -319,6 +323,12 @@ impl Attached {
         if self.entries == 0 && self.may_lease {
             self.own_entry();
         }
+        let can_lease = self.can_lease();
+        if can_lease && !self.could_lease {
+            // A frame that could not be leased can be now, and may be the last one for long.
+            self.failed_at = None;
+        }
+        self.could_lease = can_lease;
         self.look_at_ns = next_look_ns(now_ns, monotonic_ns());
         if self.entries == 0 && self.may_lease && self.shared.leases_by_lock() {
             // Receivers that share locks at the same moment refuse each other: not again.
