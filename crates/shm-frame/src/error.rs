@@ -179,7 +179,7 @@ pub enum Error {
         pid: Option<u32>,
     },
     /// Other processes kept changing what the name means.
-    #[error("segment {name} is being changed by other processes: gave up after {tries} tries")]
+    #[error("segment {name} is being changed by other processes: gave up after {}", tries_text(*tries))]
     Busy {
         /// The segment.
         name: Name,
@@ -248,6 +248,13 @@ fn holders_text(holders: &[Holder]) -> String {
     }
 }
 
+fn tries_text(tries: u32) -> String {
+    match tries {
+        1 => "1 try".to_owned(),
+        tries => format!("{tries} tries"),
+    }
+}
+
 fn end_text(end: End) -> &'static str {
     match end {
         End::Closed => "its sender closed it",
@@ -268,4 +275,18 @@ fn channels_text(word: i32) -> String {
 
 fn by(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(", pid {pid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_try_is_singular() {
+        for (tries, text) in [(1, "after 1 try"), (20, "after 20 tries")] {
+            let name = Name::new("/cam").unwrap();
+            let told = Error::Busy { name, tries }.to_string();
+            assert!(told.ends_with(text), "{told}");
+        }
+    }
 }
