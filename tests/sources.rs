@@ -13,6 +13,8 @@ use std::time::Duration;
 use common::{
     Json as _, SEND, beside_a_camera, camera_library, command, needs, recv, send, take_all,
 };
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use opencv::core::{Mat, MatTraitConst, MatTraitConstManual, Scalar, Size, Vector};
 use opencv::videoio::{
     CAP_FFMPEG, VideoCapture, VideoCaptureTrait, VideoCaptureTraitConst, VideoWriter,
@@ -20,7 +22,7 @@ use opencv::videoio::{
 };
 use opencv::{imgcodecs, imgproc};
 use shm_frame::Frame;
-use shm_frame_testing::{Program, Scratch, TestName, open, take};
+use shm_frame_testing::{Program, Scratch, TestName, open, take, wait_until};
 
 /// Fails unless the program ends with this exit code, prints all this on stderr and leaves no
 /// segment.
@@ -866,4 +868,38 @@ fn common_flags_have_short_forms() {
     ends(&mut sender, &name, 0, &[]);
     assert_eq!(sender.events("summary")[0]["frames"], 3);
     assert!(sender.events("sent").is_empty());
+}
+
+#[test]
+fn a_reader_that_locks_the_name_costs_larger_frames_and_ends_no_sender() {
+    let name = TestName::new("locked");
+    let scratch = Scratch::new(&name);
+    for (file, side) in [("1.pgm", 8), ("2.pgm", 2000)] {
+        let mut bytes = format!("P5 {side} {side} 255\n").into_bytes();
+        bytes.resize(bytes.len() + side * side, 7);
+        fs::write(scratch.path().join(file), bytes).unwrap();
+    }
+    let pictures = scratch.path().display();
+    let mut sender = send(&name, &format!("--images {pictures} --loop --fps 0.5"));
+    wait_until("there is a segment", || name.file().exists());
+    // Permission to read is enough for a lock that others can share.
+    let reader = File::open(name.file()).unwrap();
+    let lock = libc::flock {
+        l_type: libc::F_RDLCK.try_into().unwrap(),
+        l_whence: libc::SEEK_SET.try_into().unwrap(),
+        l_start: 1,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(&reader, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    sender.wait_for("is being changed by other processes");
+    let mut receiver = open(&name);
+    assert_eq!(take(&mut receiver).0.shape.width(), 8);
+    drop(reader);
+    // It has room for it as soon as the reader lets go.
+    let large = name.file();
+    sender.wait_until("it sends the larger picture", |_| {
+        large.metadata().is_ok_and(|file| file.len() > 4_000_000)
+    });
+    sender.interrupt();
 }

@@ -101,7 +101,7 @@ struct Transmission<'a> {
     status: Option<Status>,
     source: Box<dyn Source>,
     outlet: Outlet,
-    /// A frame was lost with its segment, and that was told.
+    /// A frame was lost with its segment, or found no room in it, and that was told.
     lost: bool,
     tally: Tally,
 }
@@ -173,8 +173,14 @@ impl Transmission<'_> {
                 Ok(())
             }
             Ok(None) => Ok(()),
-            // The next frame finds another segment.
-            Err(error) if matches!(error.downcast_ref(), Some(Error::Lost { .. })) => {
+            // The next frame finds another segment, or may make it: whoever may read the one that
+            // there is can keep the name as it is.
+            Err(error)
+                if matches!(
+                    error.downcast_ref(),
+                    Some(Error::Lost { .. } | Error::Busy { .. })
+                ) =>
+            {
                 if !std::mem::replace(&mut self.lost, true) {
                     self.console.note(&error.to_string());
                 }
