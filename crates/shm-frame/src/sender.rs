@@ -7,7 +7,7 @@ use crate::futex;
 use crate::protocol::format::Scalar;
 use crate::protocol::layout::{CLOSED, ControlPage, Geometry, MOVED, room_for};
 use crate::protocol::slots::{self, Lessees, Writer, Writing, slot_lock};
-use crate::protocol::sync::Ordering;
+use crate::protocol::sync::{Ordering, fence};
 use crate::segment::claim::Plan;
 use crate::segment::found::named;
 use crate::segment::mapping::{Slots, elements_mut};
@@ -421,6 +421,11 @@ impl Sender {
             lessees.any() && questions.ask(file, slot_lock(slot))
         });
         self.segment.slots.begin(&writing, shape.header(sent_ms));
+        if self.lessees.any() {
+            // Pixels that are stored past the cache could be seen before `frame_valid` is 0, by
+            // which those who lease by locks know that a lease was lost: see `still_held`.
+            fence(Ordering::SeqCst);
+        }
         let line = &control.slot[writing.slot()];
         line.begin_ns.store(begin_ns, Ordering::Relaxed);
         line.captured_ns.store(0, Ordering::Relaxed);

@@ -19,7 +19,8 @@
 //!    There are at most `slots - 2` entries, so one slot is always free. Only a reader that means
 //!    harm can share the locks of all: then the mask alone decides, and those whose leases are lost
 //!    notice ([`still_held`]).
-//! 7. Only now `frame_valid` = 0, header, begin time, pixels.
+//! 7. Only now `frame_valid` = 0, header, begin time, pixels; while there are receivers that lease
+//!    by locks, with a full fence before the pixels.
 //! 8. After non-temporal stores, an `sfence`.
 //! 9. Full fence, `frame_valid` = 1.
 //! 10. Sequence even, Release.
