@@ -32,7 +32,8 @@ fn a_live_sender_is_listed_with_its_numbers_and_receivers() {
     let shm = Shm::new();
     let sender = shm.sender("--name /cam --fps 50 --size 64x48 --channels 4");
     let mut receiver = Program::start(&mut shm.command(RECV, "--name /cam --json --view none"));
-    receiver.wait_for_events("frame", 1);
+    // The first frame alone makes no rate.
+    receiver.wait_for_events("frame", 3);
 
     let listed = shm.listed("/cam").unwrap();
     for (field, expected) in [
@@ -84,7 +85,11 @@ fn the_rate_of_slow_and_of_fast_senders_is_listed() {
     let shm = Shm::new();
     for (fps, least, most) in [("4", 0.5, 40.0), ("0", 60.0, 1e7)] {
         let mut sender = shm.sender(&format!("--name /rate --size 64x48 --fps {fps}"));
-        let listed = shm.listed("/rate").unwrap();
+        let mut listed = Value::Null;
+        sender.wait_until("there is a rate", |_| {
+            listed = shm.listed("/rate").unwrap();
+            listed["fps"].is_number()
+        });
         let told = listed["fps"].as_f64().unwrap();
         assert!((least..=most).contains(&told), "{fps}: {listed}");
         sender.interrupt();

@@ -50,7 +50,7 @@ pub struct ListedControl {
     /// Frames that it has room for.
     pub slots: usize,
     /// Frames that were published in a second, lately. `None`: there was none to compare the newest
-    /// with.
+    /// with, as after the first one.
     pub fps: Option<f64>,
     /// The sender's process, in its own pid namespace.
     pub pid: u32,
@@ -277,7 +277,7 @@ fn look(name: &Name, locks: &lock::All) -> Result<Option<(Listed, Option<Again>)
         alive,
         receivers: lock::receivers(&found.file, found.id(), geometry.leases(), locks),
     });
-    let again = alive && fps.is_none();
+    let again = alive && fps.is_none() && beat.may_tell_later();
     Ok(Some((listed, again.then_some((found, geometry, beat)))))
 }
 
@@ -360,6 +360,12 @@ impl Beat {
         Some(Duration::from_nanos(age))
     }
 
+    /// Whether another look soon is worth its time: not after the first frame, whose next one may
+    /// be far.
+    fn may_tell_later(&self) -> bool {
+        self.newest.is_some_and(|newest| newest.frame > 1)
+    }
+
     /// Frames in a second: from the newest of the last look, or if that is still the newest from
     /// the one before it, until the newest. A sender that pauses for longer than that took is
     /// slower by now.
@@ -409,6 +415,8 @@ mod tests {
             before: None,
         };
         assert_eq!(only.fps(&only, S), None);
+        assert!(!only.may_tell_later() && !Beat::default().may_tell_later());
+        assert!(first.may_tell_later());
     }
 
     #[test]
