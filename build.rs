@@ -109,7 +109,7 @@ fn library(name: &str, packages: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
     Ok(file)
 }
 
-/// Writes a line of assembler for each function and each table of virtual functions that the
+/// Writes a line of assembler for each function and each table (of [`TABLES`]) that the
 /// libraries have, and the names by which the libraries are found.
 fn write_late(to: &Path) -> Result<(), Box<dyn Error>> {
     let (mut functions, mut tables) = (String::new(), String::new());

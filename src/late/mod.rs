@@ -71,7 +71,8 @@ struct Record {
     library: usize,
 }
 
-/// A table of virtual functions, by `late_table`. Objects that the bindings copy point to it.
+/// A table of virtual functions, or what is known of a type, by `late_table`: objects that the
+/// bindings copy point to the one, and exceptions are compared with the other.
 #[repr(C)]
 struct Table {
     here: AtomicPtr<u8>,
@@ -158,7 +159,8 @@ fn open(number: usize) -> Result<Library> {
         let here = table.here.load(Ordering::Relaxed);
         // SAFETY: the library has this table with this size, and it is constant; the room here is
         // as large. Nothing reads it before this: who has an object with such a table got it of a
-        // function of this library. The dynamic linker does the same for a program that is not
+        // function of this library, and an exception is thrown by one of OpenCV's, which all load
+        // core first. The dynamic linker does the same for a program that is not
         // position-independent (R_X86_64_COPY).
         unsafe { ptr::copy_nonoverlapping(found.cast(), here, table.size) };
     }
