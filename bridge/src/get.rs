@@ -366,7 +366,8 @@ impl Getting<'_> {
     /// Takes the frames of a sender that is gone: the news of its end overtakes them.
     fn finish(&mut self, begun: Reading) -> Result<()> {
         let session = self.tally.last.as_ref().map(|(last, _)| last.session);
-        // The answer has the least priority, too: it comes after all frames that were put before.
+        // The answer has the least priority, too: it comes after all frames that were put before,
+        // by links that have one order for all priorities.
         let answers = self
             .session
             .get(wire::clock(&self.args.key))
@@ -376,16 +377,20 @@ impl Getting<'_> {
             .wait()
             .map_err(|error| self.cannot_ask(&error))?;
         let mut is_over = false;
-        while self.goes_on() {
-            match self.inbox.rest(TICK / 10) {
-                Some(arrived) if arrived.is_of(session) => self.take(arrived, begun)?,
-                // Another sender's: whoever subscribes gets it again.
-                Some(_) => break,
-                None if is_over => break,
+        while self.goes_on() && !is_over {
+            // The link is gone, or the answer is there, or there will be none. Then one more look.
+            let answer = answers.try_recv();
+            is_over = !matches!(answer, Ok(None)) || !self.is_linked();
+            if let Some(answer) = answer.ok().flatten().and_then(|reply| answer_in(&reply)) {
+                self.inbox.last_answer(&answer);
+            }
+            let time = if is_over { Duration::ZERO } else { TICK / 10 };
+            match self.inbox.rest(time) {
+                // A new sender's: whoever subscribes gets it again.
+                Some(arrived) if self.inbox.is_alive_now() && !arrived.is_of(session) => break,
+                Some(arrived) => self.take(arrived, begun)?,
                 None => self.tend()?,
             }
-            // The link is gone, or an answer is there, or there will be none.
-            is_over = !self.is_linked() || !matches!(answers.try_recv(), Ok(None));
         }
         Ok(())
     }

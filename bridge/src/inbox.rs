@@ -16,12 +16,10 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
-    /// Whether it is a frame of that session, as far as known.
+    /// Whether it is a frame of that session for certain. Plain segments have none.
     pub(crate) fn is_of(&self, session: Option<u64>) -> bool {
-        match (&self.attachment, session) {
-            (Ok(attachment), Some(session)) => attachment.session == session,
-            _ => true,
-        }
+        let own = self.attachment.as_ref().map(|own| own.session);
+        own.is_ok_and(|own| own != 0 && Some(own) == session)
     }
 }
 
@@ -101,6 +99,12 @@ impl Serials {
         self.pending = asked;
     }
 
+    /// The same when all of them have arrived, or never will.
+    fn ended(&mut self, asked: u64) {
+        self.told(asked);
+        self.last = self.last.max(asked);
+    }
+
     fn asked(&self) -> u64 {
         let before = self.before.unwrap_or(self.last);
         self.past + self.last.saturating_sub(before)
@@ -150,6 +154,11 @@ impl Inbox {
         let mut state = self.state();
         state.clock.add(asked, answer.reading, answered);
         state.serials.told(answer.asked);
+    }
+
+    /// Takes the answer that comes after all frames.
+    pub(crate) fn last_answer(&self, answer: &Answer) {
+        self.state().serials.ended(answer.asked);
     }
 
     /// Forgets the other machine's clocks.
@@ -253,6 +262,17 @@ mod tests {
         assert_eq!((serials.asked(), lost(&serials)), (20, 20));
         serials.arrive(26);
         assert_eq!((serials.asked(), lost(&serials)), (26, 25));
+    }
+
+    #[test]
+    fn at_the_end_a_frame_that_has_not_arrived_is_lost_at_once() {
+        let mut serials = Serials::default();
+        serials.told(0);
+        serials.arrive(1);
+        serials.ended(2);
+        assert_eq!((serials.asked(), lost(&serials)), (2, 1));
+        serials.ended(1);
+        assert_eq!((serials.asked(), lost(&serials)), (2, 1));
     }
 
     #[test]

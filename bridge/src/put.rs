@@ -34,6 +34,8 @@ const TICK: Duration = Duration::from_millis(100);
 const MOVE: Duration = Duration::from_millis(500);
 /// Receivers that have not asked for the time for so long are gone.
 const RECENT: Duration = Duration::from_secs(4);
+/// How long to wait at the end until receivers have what is on its way: longer than they wait for it.
+const LAST: Duration = Duration::from_secs(3);
 /// The most that is sent to show how fast the link is.
 const MOST_PROBE: u32 = 8 << 20;
 /// A stream whose last frame is older is no stream to somebody who comes: the frame is put again.
@@ -209,7 +211,8 @@ impl Putting<'_> {
             return Ok(());
         }
         // The old one lets go of its port first.
-        let shared = self.outlet.take().map(Outlet::close);
+        // What is on its way is soon superseded: it is no reason to keep others waiting.
+        let shared = self.outlet.take().map(|outlet| outlet.close(TICK));
         let shared = shared.unwrap_or_else(|| Arc::new(Shared::new(self.args.jpeg.unwrap_or(0))));
         let outlet = Outlet::open(self.args, wait, period, shared)?;
         self.outlet = Some(outlet);
@@ -401,7 +404,7 @@ impl Putting<'_> {
         self.console
             .summary(&PutLine::Summary { state, put_ms }, &text)?;
         if let Some(outlet) = self.outlet.take() {
-            outlet.close();
+            outlet.close(LAST);
         }
         Ok(())
     }
@@ -690,7 +693,8 @@ impl Outlet {
     }
 
     /// Ends the session, after what is on its way: zenoh would cut off what it is just writing.
-    fn close(self) -> Arc<Shared> {
+    /// `time`: how long to wait for that at most.
+    fn close(self, time: Duration) -> Arc<Shared> {
         let Self {
             token,
             publisher,
@@ -699,9 +703,10 @@ impl Outlet {
             ..
         } = self;
         drop(token);
-        // `get` has all frames before it no longer subscribes. Others may never do that.
+        // `get` has all frames before it no longer subscribes. Others may never do that: beside
+        // them it takes all of the time.
         if shared.recent() > 0 {
-            shared.wait_unwanted(LEASE);
+            shared.wait_unwanted(time);
         }
         drop(publisher);
         // If it cannot be closed, the other end notices all the same.

@@ -102,7 +102,16 @@ fn the_last_frame_of_a_slow_link_arrives_though_its_sender_is_gone() {
     sender.kill();
     get.wait_for_events("gone", 2);
     assert_eq!(get.events("got").len(), 2, "{}", get.stdout());
+    // One that takes the name over is another session, and the token stays.
+    let mut sender = robot.role("send 640x480x3 1 1", &name);
+    get.wait_for_events("got", 3);
+    let mut other = robot.role("send 640x480x3 1 1", &name);
+    put.wait_for_events("put", 3);
+    other.kill();
+    get.wait_for_events("gone", 3);
+    assert_eq!(get.events("got").len(), 4, "{}", get.stdout());
     assert_eq!(number(&get.summary(), "lost"), 0);
+    sender.kill();
 }
 
 #[test]
