@@ -240,6 +240,37 @@ fn a_still_picture_is_told_again_when_it_can_be_leased() {
     wait_until("it leases the picture", || leased(&mut viewer));
 }
 
+#[test]
+fn a_still_picture_is_told_again_when_a_lease_of_ones_own_ends() {
+    for read_only in [false, true] {
+        let name = TestName::new("own");
+        let mut stream = Stream::new(&name, 3);
+        stream.send(1);
+        let mut receiver = if read_only {
+            open_read_only(&name.name())
+        } else {
+            open(&name)
+        };
+        let mut leased = |stream: &mut Stream| {
+            stream.sender.tend().unwrap();
+            let news = receiver.wait(Duration::from_millis(10)).unwrap() == Waited::Frame;
+            news.then(|| receiver.lease_owned().unwrap()).flatten()
+        };
+        let mut first = None;
+        wait_until("it leases the first", || {
+            first = leased(&mut stream);
+            first.is_some()
+        });
+        stream.send(1);
+        // The only entry is in use.
+        for _ in 0..50 {
+            assert!(leased(&mut stream).is_none());
+        }
+        drop(first);
+        wait_until("it leases the second", || leased(&mut stream).is_some());
+    }
+}
+
 /// How many mappings the receivers of this process have of a segment: for writing, and for reading
 /// only. A sender maps its file before that has the name.
 fn mapped(name: &TestName) -> [usize; 2] {

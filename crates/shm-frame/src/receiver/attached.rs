@@ -84,8 +84,8 @@ pub(super) struct Attached {
     /// Taking the latest frame failed at this wake word: not again before it changes. Without a
     /// control page the word is 0, and changes after a pause.
     pub(super) failed_at: Option<u32>,
-    /// It could lease at the last look.
-    could_lease: bool,
+    /// A lease was not even tried: no entry was free, or the sender did not know of this receiver.
+    untried: bool,
 }
 
 /// A slot under a lease entry of this receiver's.
@@ -116,13 +116,12 @@ impl Attached {
             woken_from: None,
             ending: None,
             failed_at: None,
-            could_lease: false,
+            untried: false,
         };
         if may_lease {
             // At once, so that a receiver that comes early can lease.
             attached.own_entry();
         }
-        attached.could_lease = attached.can_lease();
         attached
     }
 
@@ -221,11 +220,12 @@ impl Attached {
     )]
     #[inline(always)]
     pub(super) fn hold(&mut self, seen: u64) -> Option<Taken> {
-        let entry = self.free_entry()?;
+        let entry = self.free_entry();
         // Before the first look at `latest`.
-        if !self.leases_count() {
+        let Some(entry) = entry.filter(|_| self.leases_count()) else {
+            self.untried = true;
             return None;
-        }
+        };
         let segment = &self.shared.segment;
         let control = self.control()?;
         let by_lock = self.shared.leases_by_lock();
@@ -323,12 +323,11 @@ impl Attached {
         if self.entries == 0 && self.may_lease {
             self.own_entry();
         }
-        let can_lease = self.can_lease();
-        if can_lease && !self.could_lease {
-            // A frame that could not be leased can be now, and may be the last one for long.
-            self.failed_at = None;
+        let busy = self.shared.busy.load(Ordering::Relaxed);
+        if self.untried && self.entries & !busy != 0 && self.leases_count() {
+            // The frame that was there can be leased now, and may be the last one for long.
+            (self.untried, self.failed_at) = (false, None);
         }
-        self.could_lease = can_lease;
         self.look_at_ns = next_look_ns(now_ns, monotonic_ns());
         if self.entries == 0 && self.may_lease && self.shared.leases_by_lock() {
             // Receivers that share locks at the same moment refuse each other: not again.

@@ -365,9 +365,9 @@ impl Receiver {
     /// Waits until there is a frame newer than the last one taken: asleep, unless it is told to
     /// wait [otherwise](Self::set_wait_mode). With a timeout of 0 it only looks.
     ///
-    /// After a frame that could not be taken it waits for another, or until this receiver [can
-    /// lease](Self::can_lease) if it could not: while no lease entry is free, and with segments that
-    /// have one slot, taking may fail again and again.
+    /// After a frame that could not be taken it waits for another, or, if that was for want of a
+    /// lease entry, until there is one. With segments that have one slot taking may fail again and
+    /// again.
     ///
     /// ```
     /// # use shm_frame::{Error, Format, Name, Receiver, Sender, SenderOptions};
