@@ -421,15 +421,15 @@ impl Sender {
             lessees.any() && questions.ask(file, slot_lock(slot))
         });
         self.segment.slots.begin(&writing, shape.header(sent_ms));
-        if self.lessees.any() {
-            // Pixels that are stored past the cache could be seen before `frame_valid` is 0, by
-            // which those who lease by locks know that a lease was lost: see `still_held`.
-            fence(Ordering::SeqCst);
-        }
         let line = &control.slot[writing.slot()];
         line.begin_ns.store(begin_ns, Ordering::Relaxed);
         line.captured_ns.store(0, Ordering::Relaxed);
         line.meta_len.store(0, Ordering::Relaxed);
+        if self.lessees.any() {
+            // Pixels that are stored past the cache could be seen before `frame_valid` is 0 and the
+            // times, by which those who lease by locks know that a lease was lost: `still_held`.
+            fence(Ordering::SeqCst);
+        }
         Ok(Begun {
             writing,
             shape,
