@@ -34,7 +34,8 @@ const TICK: Duration = Duration::from_millis(100);
 const MOVE: Duration = Duration::from_millis(500);
 /// Receivers that have not asked for the time for so long are gone.
 const RECENT: Duration = Duration::from_secs(4);
-/// How long to wait at the end until receivers have what is on its way: longer than they wait for it.
+/// How long to wait at the end until receivers have what is on its way: longer than they wait for
+/// it.
 const LAST: Duration = Duration::from_secs(3);
 /// The most that is sent to show how fast the link is.
 const MOST_PROBE: u32 = 8 << 20;

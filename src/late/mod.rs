@@ -160,8 +160,8 @@ fn open(number: usize) -> Result<Library> {
         // SAFETY: the library has this table with this size, and it is constant; the room here is
         // as large. Nothing reads it before this: who has an object with such a table got it of a
         // function of this library; and while an exception passes the bindings, which asks for
-        // types, core is there: `picture::load` comes before all of them. The dynamic linker does the same for a program that is not
-        // position-independent (R_X86_64_COPY).
+        // types, core is there: `picture::load` comes before all of them. The dynamic linker does
+        // the same for a program that is not position-independent (R_X86_64_COPY).
         unsafe { ptr::copy_nonoverlapping(found.cast(), here, table.size) };
     }
     Ok(library)

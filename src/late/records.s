@@ -20,7 +20,8 @@
     late_text \name
 .endm
 
-/* A table of virtual functions, or a type's: room for it, filled with the library, and `late::Table`. */
+/* A table of virtual functions, or a type's: room for it, filled with the library, and
+   `late::Table`. */
 .macro late_table name, size, library
     .section .bss.late.\name, "aw", @nobits
     .globl \name

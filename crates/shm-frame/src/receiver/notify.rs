@@ -22,9 +22,10 @@ const _: () = assert!(AFTERWARDS.as_millis() == 3 * LOOK.as_millis());
 ///
 /// News is a frame, a segment that appeared, and one that ended. A thread of the notifier's own
 /// waits for it; it leases nothing, copies nothing, and opens segments for reading only. Take the
-/// frames with a [`Follower`] or a [`Receiver`](crate::Receiver) of your own: first [`clear`](Self::clear), then take all there is,
-/// then wait for the descriptor again. In this order no news is lost. There may be nothing when you
-/// look: the descriptor becomes readable a second time shortly after a segment appeared or ended.
+/// frames with a [`Follower`] or a [`Receiver`](crate::Receiver) of your own: first
+/// [`clear`](Self::clear), then take all there is, then wait for the descriptor again. In this order
+/// no news is lost. There may be nothing when you look: the descriptor becomes readable a second
+/// time shortly after a segment appeared or ended.
 ///
 /// Each waiter needs a notifier of its own, since clearing is for all. The thread ends when the
 /// notifier is dropped. In a child of a fork there is no such thread: make another notifier there.
