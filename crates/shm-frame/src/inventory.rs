@@ -64,8 +64,8 @@ pub struct ListedControl {
 }
 
 /// Looks at every file in `/dev/shm`, and tells which are segments. Live ones that hold a single
-/// frame are looked at twice, for their rate; then it takes 0.15 s. Only reads: it takes no lock,
-/// follows no link and waits for nobody.
+/// frame, which is not their sender's first, are looked at twice, for their rate; then it takes
+/// 0.15 s. Only reads: it takes no lock, follows no link and waits for nobody.
 ///
 /// A file without a control page counts if it has just the size that its header says, or the next
 /// multiple of 4096.
